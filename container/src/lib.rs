@@ -1,0 +1,3 @@
+//! container
+
+pub mod protocol;

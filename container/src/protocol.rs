@@ -1,0 +1,165 @@
+//! What the server and the runner say to each other over the runner's unix stream socket: frames of a 4-byte big-endian length
+//! and that many bytes of JSON, one [`Request`] or [`Event`] each. The runner serves one connection at a time; a new one
+//! replaces the old. Ends are reported again in each `Welcome` until they are forgotten, so no end is ever lost with a connection.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Bumped when a change is not understood by the other side.
+pub const VERSION: u32 = 1;
+/// A frame is never longer than this.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// From the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First on each connection; answered by [`Event::Welcome`].
+    Hello {
+        /// [`VERSION`] of the server.
+        version: u32,
+    },
+    /// Starts an attempt. An id starts at most once, ever: its directory is made exclusively before anything runs.
+    Start(Box<Start>),
+    /// SIGTERM to all processes of the attempt, then SIGKILL when `grace_ms` have passed. Again with a shorter grace is allowed.
+    Stop {
+        /// The attempt.
+        id: String,
+        /// From SIGTERM to SIGKILL; 0 is SIGKILL at once.
+        grace_ms: u64,
+    },
+    /// The end of this attempt is recorded in the store: everything but its log may go.
+    Forget {
+        /// The attempt.
+        id: String,
+    },
+    /// Kills every attempt at once; answered by [`Event::AllDead`] when none is left alive (the fence).
+    KillAll,
+    /// Kills every attempt, then ends the runner.
+    Shutdown,
+}
+
+/// Where the attempt's root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// A directory, mounted read-only, with a private writable layer over what a task may write to.
+    Directory(PathBuf),
+    /// The host's own system, read-only.
+    Host,
+}
+
+/// Hard limits of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Thousandths of a core, as a CFS quota and as weight.
+    pub cpu_milli: u32,
+    /// Bytes of memory; swap is not available to a task.
+    pub memory_bytes: u64,
+    /// Processes and threads at once, the stub not counted.
+    pub pids_max: u32,
+}
+
+/// How to start an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// `TASKUUID.NUMBER`; names the attempt's directory and cgroup.
+    pub id: String,
+    /// Program (looked up in the PATH of `env`, inside the root) and arguments.
+    pub command: Vec<String>,
+    /// The complete environment.
+    pub env: BTreeMap<String, String>,
+    /// Absolute, inside the root.
+    pub workdir: String,
+    /// The root file system.
+    pub root: Root,
+    /// The host name inside.
+    pub hostname: String,
+    /// Hard limits.
+    pub limits: Limits,
+    /// From exec to SIGTERM; 0 is none.
+    pub time_limit_ms: u64,
+    /// From that SIGTERM to SIGKILL.
+    pub kill_grace_ms: u64,
+    /// Bytes of log kept.
+    pub log_bytes_max: u64,
+    /// The page with the deadline (see [`crate::deadline`]).
+    pub deadline_page: PathBuf,
+}
+
+/// From the runner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The answer to `Hello`: every attempt that has not been forgotten.
+    Welcome {
+        /// [`VERSION`] of the runner.
+        version: u32,
+        /// What each is doing or how it ended.
+        attempts: Vec<Report>,
+    },
+    /// The task's own program has been executed.
+    Started {
+        /// The attempt.
+        id: String,
+        /// The stub's process id on the host.
+        pid: i32,
+    },
+    /// The attempt has ended, started or not; everything of it but its log and status is gone from the host.
+    Ended {
+        /// The attempt.
+        id: String,
+        /// How.
+        end: End,
+    },
+    /// No attempt is alive.
+    AllDead,
+    /// A request was not carried out.
+    Refused {
+        /// The attempt it named, if any.
+        id: Option<String>,
+        /// Why.
+        why: String,
+    },
+}
+
+/// One attempt in a `Welcome`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The attempt.
+    pub id: String,
+    /// `None` while it is alive.
+    pub end: Option<End>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// What ended it.
+    pub cause: Cause,
+    /// The kernel killed a process of it for lack of memory.
+    pub oom_killed: bool,
+    /// Its log reached the cap and was cut there.
+    pub log_truncated: bool,
+}
+
+/// What ended an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The task's process called exit with this code.
+    Code(u8),
+    /// A signal of this number ended the task's process.
+    Signal(u8),
+    /// It ran past its time limit.
+    TimeLimit,
+    /// The program does not exist in the root (ENOENT); what was looked for, in words.
+    NotFound(String),
+    /// The program cannot be executed (EACCES, ENOEXEC, ...).
+    NotExecutable(String),
+    /// The container could not be set up: the step and the error.
+    Setup(String),
+    /// It ended and nobody saw its wait status: the deadline passed, or the stub or the runner died.
+    Vanished(String),
+}

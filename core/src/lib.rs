@@ -1,0 +1,12 @@
+//! All decisions of Shoal, without I/O, clock, threads or randomness: the server drives this crate with etcd and Linux,
+//! the simulator drives the same code with models of both.
+//!
+//! Never in here: `async`, a file, a socket, an environment variable, the time of day.
+
+pub mod entry;
+pub mod id;
+pub mod resources;
+pub mod spec;
+pub mod task;
+pub mod time;
+pub mod transition;

@@ -1,0 +1,197 @@
+//! The record of a task: the truth under `/task/UUID`. A state holds only what is valid in it.
+//!
+//! Persisted (see `shoal_store::record`): only add fields, with a default; a change of meaning needs a new format version there.
+
+use crate::id::{AttemptId, NodeId, TaskId};
+use crate::spec::{TaskSpec, Unknown};
+use crate::time::WallMs;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a process ended: the kernel's wait status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitHow {
+    /// It called exit with this code.
+    Code(u8),
+    /// A signal of this number ended it.
+    Signal(u8),
+}
+
+/// How a task's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The wait status.
+    pub how: ExitHow,
+    /// The kernel killed a process of the task for lack of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+}
+
+/// Why Shoal, not the task's own process, ended it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The command does not exist in the root.
+    NotFound,
+    /// The command cannot be executed.
+    NotExecutable,
+    /// The container could not be set up, `max_attempts` times.
+    Launch,
+    /// It ran past its time limit.
+    TimeLimit,
+    /// Its node was lost `max_attempts` times.
+    Poison,
+    /// Its node was lost and it must not start twice.
+    Lost,
+}
+
+/// A failure, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The cause.
+    pub kind: FailureKind,
+    /// The cause in words, with the detail that helps.
+    pub message: String,
+}
+
+/// Somebody's request that the task end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Who asked.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// When.
+    pub at: WallMs,
+}
+
+/// Where a task is in its life. Terminal states have no exits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum TaskState {
+    /// Waits for a node.
+    Queued,
+    /// A node has taken it.
+    Running {
+        /// The node's present identity.
+        node: NodeId,
+        /// A request to end it that its node has not yet carried out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancel: Option<Cancel>,
+    },
+    /// Its process ended by itself.
+    Complete {
+        /// How.
+        exit: Exit,
+    },
+    /// Somebody asked for its end.
+    Canceled {
+        /// Who and why.
+        cancel: Cancel,
+    },
+    /// The infrastructure, or a limit, ended it.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl TaskState {
+    /// Whether the state has no exits.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            TaskState::Queued | TaskState::Running { .. } => false,
+            TaskState::Complete { .. } | TaskState::Canceled { .. } | TaskState::Failed { .. } => true,
+        }
+    }
+}
+
+/// What became of one attempt; kept for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// The node's identity then.
+    pub node: NodeId,
+    /// Its name.
+    pub node_name: String,
+    /// When it was stolen.
+    pub started: WallMs,
+    /// When its end was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<WallMs>,
+    /// How it ended, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub end: String,
+}
+
+/// A task's record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// What was asked for.
+    pub spec: TaskSpec,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// Number of the attempt that is queued, runs, or was the last; counts from 1.
+    pub attempt: u32,
+    /// Position inside its submit request: orders tasks of one store revision.
+    #[serde(default)]
+    pub seq: u32,
+    /// All attempts that a node has taken, oldest first; at most `max_attempts` of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// When it was submitted.
+    pub submitted: WallMs,
+    /// When it became terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<WallMs>,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl Task {
+    /// A new task, queued for its first attempt.
+    pub fn new(id: TaskId, spec: TaskSpec, seq: u32, submitted: WallMs) -> Task {
+        Task {
+            id,
+            spec,
+            state: TaskState::Queued,
+            attempt: 1,
+            seq,
+            attempts: Vec::new(),
+            submitted,
+            ended: None,
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// The attempt that is queued, runs, or was the last.
+    pub fn attempt_id(&self) -> AttemptId {
+        AttemptId { task: self.id, number: self.attempt }
+    }
+
+    /// The node that has it, while it runs.
+    pub fn node(&self) -> Option<NodeId> {
+        match &self.state {
+            TaskState::Running { node, .. } => Some(*node),
+            TaskState::Queued
+            | TaskState::Complete { .. }
+            | TaskState::Canceled { .. }
+            | TaskState::Failed { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.how {
+            ExitHow::Code(code) => write!(f, "exit {code}")?,
+            ExitHow::Signal(signal) => write!(f, "signal {signal}")?,
+        }
+        if self.oom_killed { f.write_str(" (out of memory)") } else { Ok(()) }
+    }
+}
