@@ -3,10 +3,18 @@
 //!
 //! Never in here: `async`, a file, a socket, an environment variable, the time of day.
 
+pub mod backoff;
+pub mod batch;
 pub mod entry;
+pub mod event;
 pub mod id;
+pub mod node;
+pub mod plan;
+pub mod rendezvous;
 pub mod resources;
 pub mod spec;
 pub mod task;
 pub mod time;
 pub mod transition;
+pub mod view;
+pub mod why;

@@ -147,7 +147,8 @@ fn finish(task: &Task, cancel: Option<Cancel>, outcome: &Outcome, wall: WallMs) 
     if let Some(cancel) = cancel {
         return end(task, TaskState::Canceled { cancel }, &words(outcome), wall);
     }
-    let failed = |kind, message: &str| TaskState::Failed { failure: Failure { kind, message: message.to_owned() } };
+    let failed =
+        |kind, message: &str| TaskState::Failed { failure: Failure { kind, message: message.to_owned() } };
     let text = words(outcome);
     match outcome {
         Outcome::Exited(exit) => end(task, TaskState::Complete { exit: *exit }, &text, wall),
@@ -156,7 +157,9 @@ fn finish(task: &Task, cancel: Option<Cancel>, outcome: &Outcome, wall: WallMs) 
             end(task, failed(FailureKind::TimeLimit, &limit), &text, wall)
         }
         Outcome::NotFound(message) => end(task, failed(FailureKind::NotFound, message), &text, wall),
-        Outcome::NotExecutable(message) => end(task, failed(FailureKind::NotExecutable, message), &text, wall),
+        Outcome::NotExecutable(message) => {
+            end(task, failed(FailureKind::NotExecutable, message), &text, wall)
+        }
         Outcome::LaunchFailed(message) => again_or(task, FailureKind::Launch, message, &text, wall),
         Outcome::Vanished(message) => again_or(task, lost_kind(task), message, &text, wall),
     }

@@ -1,0 +1,259 @@
+//! The state machine of a node: `step(now, event) -> actions`. It decides; the server (or the simulator) does.
+//!
+//! Invariants: capacity is reserved before a steal is proposed, so a node never holds more than it has; an attempt is reported
+//! finished only after its process has ended; after a fence nothing is proposed under the old identity.
+
+mod hedge;
+mod local;
+mod lost;
+mod steal;
+
+use crate::event::{Action, Decision, Event, Found};
+use crate::id::{AttemptId, NodeId, TaskId};
+use crate::plan::Plan;
+use crate::time::BootMs;
+use crate::transition::{Outcome, Transition};
+use crate::view::{Fact, View};
+pub use hedge::Hedge;
+pub use local::{Local, Phase};
+use std::collections::BTreeMap;
+
+/// What does not change while the node runs.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The name that people use.
+    pub name: String,
+    /// How long after seeing a node's key gone its tasks may be requeued: 0 where the store's leases can be trusted, else as long
+    /// as a container may live past its last verified renewal.
+    pub requeue_wait_ms: u64,
+    /// How much later each next peer in rank requeues when those before it did not.
+    pub requeue_stagger_ms: u64,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    identity: Option<(NodeId, i64)>,
+    synced: bool,
+    draining: bool,
+    view: View,
+    local: BTreeMap<TaskId, Local>,
+    refused: BTreeMap<TaskId, BootMs>,
+    hedge: Hedge,
+    lost: lost::Lost,
+    counters: Counters,
+}
+
+/// What the node has done since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Steals that were won.
+    pub steals_won: u64,
+    /// Steals that somebody else won.
+    pub steals_lost: u64,
+    /// Tasks of lost nodes that this node requeued or ended.
+    pub requeued: u64,
+}
+
+impl Node {
+    /// A node that has not registered yet.
+    pub fn new(config: NodeConfig) -> Node {
+        Node {
+            config,
+            identity: None,
+            synced: false,
+            draining: false,
+            view: View::default(),
+            local: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            hedge: Hedge::default(),
+            lost: lost::Lost::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes one event in and appends what is to be done.
+    pub fn step(&mut self, now: BootMs, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Registered { node, created } => {
+                self.identity = Some((node, created));
+                self.reconcile(actions);
+            }
+            Event::Synced(snapshot) => {
+                self.view.reset(&snapshot, now);
+                self.synced = true;
+                self.check_own_key(actions);
+                self.reconcile(actions);
+            }
+            Event::Changed { facts, revision } => self.changed(now, &facts, revision, actions),
+            Event::Adopted { attempt, found } => self.adopt(now, attempt, found, actions),
+            Event::Decided { task, transition, decision } => {
+                self.decided(now, task, &transition, decision, actions);
+            }
+            Event::Claimed { task, record, revision } => {
+                self.claimed(task, record.map(|r| *r), revision, actions);
+            }
+            Event::Started(attempt) => self.started(attempt),
+            Event::Ended { attempt, outcome } => self.ended(attempt, outcome, actions),
+            Event::LeaseLost => self.fence(actions),
+            Event::Drain(on) => self.draining = on,
+            Event::Tick => {}
+        }
+        self.plan_and_requeue(now, actions);
+    }
+
+    fn plan_and_requeue(&mut self, now: BootMs, actions: &mut Vec<Action>) {
+        let Some((me, _)) = self.identity.filter(|_| self.synced) else { return };
+        self.view.ripen(now);
+        self.refused.retain(|_, until| *until > now);
+        if !self.draining {
+            self.steal(me, now, actions);
+        }
+        self.requeue_lost(me, now, actions);
+        let wakes = [
+            self.view.next_ripe(),
+            self.refused.values().min().copied(),
+            self.hedge.next_deadline(),
+            self.lost.next_deadline(now),
+        ];
+        actions.extend(wakes.into_iter().flatten().filter(|at| *at > now).min().map(Action::WakeAt));
+    }
+
+    fn changed(&mut self, now: BootMs, facts: &[Fact], revision: i64, actions: &mut Vec<Action>) {
+        for fact in facts {
+            self.view.apply(fact, now);
+            self.hedge.heard(fact);
+            match fact {
+                Fact::Queued { task, .. } | Fact::NotQueued(task) => {
+                    self.refused.remove(task);
+                }
+                Fact::Running { task, node, .. } if self.is_me(*node) => self.check_local(*task, actions),
+                Fact::NotRunning { task, node } if self.is_me(*node) => {
+                    self.disowned(*task, revision, actions)
+                }
+                Fact::Running { .. } | Fact::NotRunning { .. } | Fact::NodeUp { .. } | Fact::NodeDown(_) => {}
+            }
+        }
+        self.view.revision = revision;
+        self.check_own_key(actions);
+    }
+
+    /// A missing own key means that the lease has ended, whatever the last renewal said.
+    fn check_own_key(&mut self, actions: &mut Vec<Action>) {
+        if let Some((me, created)) = self.identity
+            && self.synced
+            && self.view.revision >= created
+            && !self.view.nodes().contains_key(&me)
+        {
+            self.fence(actions);
+        }
+    }
+
+    fn fence(&mut self, actions: &mut Vec<Action>) {
+        if self.identity.take().is_some() {
+            self.local.clear();
+            self.hedge = Hedge::default();
+            self.lost = lost::Lost::default();
+            actions.push(Action::Fence);
+        }
+    }
+
+    fn adopt(&mut self, _now: BootMs, attempt: AttemptId, found: Found, actions: &mut Vec<Action>) {
+        match found {
+            Found::Alive => {
+                let local = Local::adopted(attempt.number, self.view.revision);
+                self.local.entry(attempt.task).or_insert(local);
+                self.check_local(attempt.task, actions);
+            }
+            Found::Ended(outcome) => {
+                self.local
+                    .entry(attempt.task)
+                    .or_insert_with(|| Local::adopted(attempt.number, self.view.revision));
+                self.ended(attempt, outcome, actions);
+            }
+        }
+    }
+
+    fn decided(
+        &mut self,
+        now: BootMs,
+        task: TaskId,
+        transition: &Transition,
+        decision: Decision,
+        actions: &mut Vec<Action>,
+    ) {
+        match transition {
+            Transition::Steal { node, .. } if self.is_me(*node) => {
+                self.steal_decided(now, task, decision, actions)
+            }
+            Transition::Finish { node, attempt, .. } if self.is_me(*node) => {
+                let ended = |l: &Local| l.attempt == *attempt && matches!(l.phase, Phase::Ending);
+                if self.local.get(&task).is_some_and(ended) {
+                    self.local.remove(&task);
+                }
+                actions.push(Action::Release(AttemptId { task, number: *attempt }));
+            }
+            Transition::Lose { .. } => {
+                self.lost.decided(task);
+                self.counters.requeued += u64::from(matches!(decision, Decision::Committed { .. }));
+            }
+            Transition::Steal { .. } | Transition::Finish { .. } | Transition::Cancel(_) => {}
+        }
+    }
+
+    fn started(&mut self, attempt: AttemptId) {
+        if let Some(local) = self.local.get_mut(&attempt.task)
+            && local.attempt == attempt.number
+            && matches!(local.phase, Phase::Starting)
+        {
+            local.phase = Phase::Running;
+        }
+    }
+
+    fn ended(&mut self, attempt: AttemptId, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some((me, _)) = self.identity else { return };
+        let Some(local) = self.local.get_mut(&attempt.task).filter(|l| l.attempt == attempt.number) else {
+            actions.push(Action::Release(attempt));
+            return;
+        };
+        if matches!(local.phase, Phase::Ending) {
+            return;
+        }
+        local.phase = Phase::Ending;
+        let transition = Transition::Finish { node: me, attempt: attempt.number, outcome };
+        actions.push(Action::Propose { task: attempt.task, transition });
+    }
+
+    fn is_me(&self, node: NodeId) -> bool {
+        self.identity.is_some_and(|(me, _)| me == node)
+    }
+
+    /// The node's present identity and fencing token.
+    pub fn identity(&self) -> Option<(NodeId, i64)> {
+        self.identity
+    }
+    /// What the node knows.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+    /// Whether it has registered and seen the whole cluster.
+    pub fn is_ready(&self) -> bool {
+        self.identity.is_some_and(|(me, _)| self.view.nodes().contains_key(&me)) && self.synced
+    }
+    /// Attempts that this node holds.
+    pub fn local(&self) -> &BTreeMap<TaskId, Local> {
+        &self.local
+    }
+    /// What it has done.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+    /// The plan as this node sees it now (for `why` and for tests).
+    pub fn plan(&self) -> Plan {
+        match self.identity {
+            Some((me, _)) => crate::plan::plan(&self.view, &self.free(me), &self.exclusions()),
+            None => Plan::default(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a task waits: what the plan found, node by node, in words.
+
+use crate::entry::NodeState;
+use crate::id::TaskId;
+use crate::time::BootMs;
+use crate::view::{Peer, Queued, Shape, View};
+
+/// The answer for a queued task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// One sentence.
+    pub summary: String,
+    /// Queued tasks before it.
+    pub ahead: u64,
+    /// Each live node's name and what keeps the task from it.
+    pub nodes: Vec<(String, String)>,
+}
+
+/// Explains why `task` waits; `None` when it is not queued.
+pub fn why(view: &View, task: TaskId, now: BootMs) -> Option<Waiting> {
+    let queued = view.queued(task)?;
+    let shape = queued.shape();
+    let ahead = view.all_queued().filter(|other| other.order < queued.order).count() as u64;
+    let nodes: Vec<(String, String)> = view
+        .nodes()
+        .iter()
+        .map(|(id, peer)| {
+            (peer.entry.name.clone(), against(peer, &shape, view.free_on(*id).fits(&shape.resources)))
+        })
+        .collect();
+    Some(Waiting { summary: summary(view, queued, &shape, ahead, now), ahead, nodes })
+}
+
+fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
+    let entry = &peer.entry;
+    if entry.state == NodeState::Draining {
+        "draining: takes no tasks".to_owned()
+    } else if !entry.roots.contains(&shape.root) {
+        format!("has no root \"{}\"", shape.root)
+    } else if !entry.resources.fits(&shape.resources) {
+        format!("too small: offers {} in all", entry.resources)
+    } else if !has_room {
+        "full: waits for a task there to end".to_owned()
+    } else {
+        "has room".to_owned()
+    }
+}
+
+fn summary(view: &View, queued: &Queued, shape: &Shape, ahead: u64, now: BootMs) -> String {
+    let able = view.nodes().iter().filter(|(_, peer)| peer.could_hold(shape));
+    let with_room = able.clone().filter(|(id, _)| view.free_on(**id).fits(&shape.resources)).count();
+    if queued.ripe_at() > now {
+        let left = queued.ripe_at().since(now);
+        return format!("attempt {} waits {left} ms more after the last one was lost", queued.entry.attempt);
+    }
+    match (able.count(), with_room) {
+        (0, _) => {
+            format!("no live node can ever hold it: it needs {} and root \"{}\"", shape.resources, shape.root)
+        }
+        (_, 0) => format!("every node that could hold it is full; {ahead} queued before it"),
+        _ => "next in line: a node is about to take it".to_owned(),
+    }
+}
