@@ -1,5 +1,7 @@
 //! The wire format of Shoal, package `shoal.v1`, and the only conversion between it and the core's types.
 
+pub mod convert;
+
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used)]
 pub mod v1 {
     //! Generated from `proto/shoal/v1/shoal.proto`.

@@ -1,0 +1,59 @@
+//! Every limit on what a request may ask for, in one table. A message about a breach is made from the same row.
+
+/// A number's bounds, both inclusive.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Least.
+    pub min: u64,
+    /// Most.
+    pub max: u64,
+    /// Stands for 0, which on the wire means "not given"; 0 itself where that has a meaning of its own.
+    pub default: u64,
+}
+
+/// Thousandths of a core.
+pub const CPU_MILLI: Range = Range { min: 10, max: 1_024_000, default: 1000 };
+/// Bytes of memory; below 4 MiB not even a shell starts.
+pub const MEMORY_BYTES: Range = Range { min: 4 << 20, max: 64 << 40, default: 512 << 20 };
+/// Processes and threads.
+pub const PIDS: Range = Range { min: 1, max: 65_536, default: 1024 };
+/// From start to SIGTERM; 0 is no limit.
+pub const TIME_LIMIT_MS: Range = Range { min: 0, max: 365 * 24 * 3_600_000, default: 0 };
+/// From SIGTERM to SIGKILL.
+pub const KILL_GRACE_MS: Range = Range { min: 1, max: 3_600_000, default: 10_000 };
+/// Attempts before a task counts as poison.
+pub const MAX_ATTEMPTS: Range = Range { min: 1, max: 100, default: 3 };
+/// Tasks of one submit request.
+pub const TASKS: Range = Range { min: 1, max: 1000, default: 0 };
+/// Tasks named in one watch request.
+pub const WATCHED_TASKS: Range = Range { min: 0, max: 10_000, default: 0 };
+/// Tasks of one page of a list.
+pub const PAGE_SIZE: Range = Range { min: 1, max: 1000, default: 50 };
+/// Words of a command.
+pub const COMMAND_WORDS: Range = Range { min: 1, max: 4096, default: 0 };
+
+/// Bytes of one word of a command, or of one `NAME=VALUE`: the kernel's MAX_ARG_STRLEN without the closing NUL.
+pub const WORD_BYTES_MAX: usize = 128 * 1024 - 1;
+/// Bytes of command and environment together, as they are stored ([`super::spec::stored_bytes`]). Keeps a record far below the
+/// 1.5 MiB that the store takes in one request.
+pub const STORED_BYTES_MAX: usize = 256 * 1024;
+/// Characters of a task's name.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Characters of a user's name.
+pub const USER_CHARS_MAX: usize = 64;
+/// Characters of a root's name.
+pub const ROOT_CHARS_MAX: usize = 64;
+/// Characters of the reason for a cancel.
+pub const REASON_CHARS_MAX: usize = 1024;
+/// Bytes of a path: the kernel's PATH_MAX without the closing NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Names of environment variables that begin so are set by Shoal alone.
+pub const RESERVED_ENV_PREFIX: &str = "SHOAL_";
+/// The root that a task gets when it names none.
+pub const DEFAULT_ROOT: &str = "default";
+/// Where a command starts when the task does not say.
+pub const DEFAULT_WORKDIR: &str = "/work";
+/// Violations reported at once; a request may break more.
+pub const VIOLATIONS_MAX: usize = 20;
+/// Bytes of one request message.
+pub const REQUEST_BYTES_MAX: usize = 8 << 20;
