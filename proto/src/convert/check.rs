@@ -34,7 +34,7 @@ impl Check {
     /// A number within its range; 0 is the range's default. What is outside comes back as it was, reported.
     pub fn number(&mut self, field: &str, value: u64, range: Range) -> u64 {
         let value = if value == 0 { range.default } else { value };
-        if value < range.min || value > range.max {
+        if !range.contains(value) {
             self.refuse(field, format!("must be between {} and {}, was {value}", range.min, range.max));
         }
         value

@@ -11,6 +11,13 @@ pub struct Range {
     pub default: u64,
 }
 
+impl Range {
+    /// Whether `value` lies within the bounds.
+    pub const fn contains(&self, value: u64) -> bool {
+        self.min <= value && value <= self.max
+    }
+}
+
 /// Thousandths of a core.
 pub const CPU_MILLI: Range = Range { min: 10, max: 1_024_000, default: 1000 };
 /// Bytes of memory; below 4 MiB not even a shell starts.

@@ -15,7 +15,7 @@ const WORD_OVERHEAD_BYTES: usize = 6;
 pub fn specs_from_wire(tasks: Vec<v1::TaskSpec>) -> Result<Vec<TaskSpec>, Vec<FieldViolation>> {
     let mut check = Check::new();
     let count = tasks.len() as u64;
-    if count < limits::TASKS.min || count > limits::TASKS.max {
+    if !limits::TASKS.contains(count) {
         let (min, max) = (limits::TASKS.min, limits::TASKS.max);
         check.refuse("tasks", format!("must be between {min} and {max} tasks, was {count}"));
         return check.finish(Vec::new());
@@ -101,7 +101,7 @@ pub fn stored_bytes(word: &str) -> usize {
 
 fn command(words: &[String], field: &str, check: &mut Check) {
     let (count, range) = (words.len() as u64, limits::COMMAND_WORDS);
-    if count < range.min || count > range.max {
+    if !range.contains(count) {
         check.refuse(field, format!("must be between {} and {} words, was {count}", range.min, range.max));
         return;
     }
