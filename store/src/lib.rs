@@ -1,3 +1,10 @@
 //! etcd behind one port: keys, records, moves, watches, leases; the embedded member; the in-memory model.
+//!
+//! The server sees [`port::Store`] alone. Keys are spelled in [`key`], values in [`record`], and every change of a task goes
+//! through [`moves`], which guards it.
 
+pub mod etcd;
+pub mod key;
+pub mod moves;
 pub mod port;
+pub mod record;

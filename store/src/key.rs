@@ -1,0 +1,305 @@
+//! Every key of the store is built and parsed here and nowhere else; `docs/KEY_SCHEMA.md` shows the table.
+//!
+//! Invariant: `Key::parse(&key.to_string()) == Ok(key)`, and each text has at most one key. Ids are lower-case hyphenated UUIDs, an
+//! epoch is 12 digits, so that keys of one kind have one width and sort as their parts do.
+
+use crate::port::KeyRange;
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::task::{Task, TaskState};
+use shoal_core::time::WallMs;
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+const TASK: &str = "/task/";
+const QUEUED: &str = "/task/status/queued/";
+const RUNNING: &str = "/task/status/running/";
+const STATUS: &str = "/task/status/";
+const NODE: &str = "/node/";
+const EPOCH_DIGITS: usize = 12;
+const EPOCH_MAX: u64 = 999_999_999_999;
+
+/// Seconds since 1970 at which a task ended, in the fixed width that keys need. Serves retention alone, never order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Seconds since 1970; what does not fit twelve digits becomes the highest that does.
+    pub fn new(seconds: u64) -> Epoch {
+        Epoch(seconds.min(EPOCH_MAX))
+    }
+    /// The second in which `at` lies; times before 1970 become 0.
+    pub fn of(at: WallMs) -> Epoch {
+        Epoch::new(u64::try_from(at.0 / 1000).unwrap_or(0))
+    }
+    /// Seconds since 1970.
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+/// Which end a task came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndKind {
+    /// Its process ended by itself.
+    Complete,
+    /// Somebody asked for its end.
+    Canceled,
+    /// The infrastructure, or a limit, ended it.
+    Failed,
+}
+
+impl EndKind {
+    /// All of them.
+    pub const ALL: [EndKind; 3] = [EndKind::Complete, EndKind::Canceled, EndKind::Failed];
+
+    fn word(self) -> &'static str {
+        match self {
+            EndKind::Complete => "complete",
+            EndKind::Canceled => "canceled",
+            EndKind::Failed => "failed",
+        }
+    }
+    fn of_word(word: &str) -> Option<EndKind> {
+        EndKind::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// A key of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// `/task/UUID`: the task's record.
+    Task(TaskId),
+    /// `/task/status/queued/UUID`: the task waits.
+    Queued(TaskId),
+    /// `/task/status/running/NODE/UUID`: the node has the task.
+    Running(NodeId, TaskId),
+    /// `/task/status/{complete,canceled,failed}/EPOCH/UUID`: the task has ended.
+    Ended(EndKind, Epoch, TaskId),
+    /// `/node/NODE`: the node lives; attached to its lease.
+    Node(NodeId),
+}
+
+/// The text is no key of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a key of Shoal: {text:?}: {why}")]
+pub struct BadKey {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl Key {
+    /// The status key that `task` has in its present state.
+    pub fn status_of(task: &Task) -> Key {
+        let ended = |kind| Key::Ended(kind, Epoch::of(task.ended.unwrap_or(task.submitted)), task.id);
+        match &task.state {
+            TaskState::Queued => Key::Queued(task.id),
+            TaskState::Running { node, .. } => Key::Running(*node, task.id),
+            TaskState::Complete { .. } => ended(EndKind::Complete),
+            TaskState::Canceled { .. } => ended(EndKind::Canceled),
+            TaskState::Failed { .. } => ended(EndKind::Failed),
+        }
+    }
+
+    /// The task that the key is about; `None` for a node's.
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
+                Some(*task)
+            }
+            Key::Node(_) => None,
+        }
+    }
+
+    /// Reads a key.
+    pub fn parse(text: &str) -> Result<Key, BadKey> {
+        parse(text).map_err(|why| BadKey { text: text.to_owned(), why })
+    }
+}
+
+fn parse(text: &str) -> Result<Key, &'static str> {
+    if let Some(id) = text.strip_prefix(NODE) {
+        return Ok(Key::Node(NodeId(id_of(id)?)));
+    }
+    let Some(status) = text.strip_prefix(STATUS) else {
+        let id = text.strip_prefix(TASK).ok_or("unknown prefix")?;
+        return Ok(Key::Task(TaskId(id_of(id)?)));
+    };
+    let (kind, rest) = status.split_once('/').ok_or("no status")?;
+    match kind {
+        "queued" => Ok(Key::Queued(TaskId(id_of(rest)?))),
+        "running" => {
+            let (node, task) = rest.split_once('/').ok_or("no node")?;
+            Ok(Key::Running(NodeId(id_of(node)?), TaskId(id_of(task)?)))
+        }
+        word => {
+            let kind = EndKind::of_word(word).ok_or("unknown status")?;
+            let (epoch, task) = rest.split_once('/').ok_or("no epoch")?;
+            Ok(Key::Ended(kind, epoch_of(epoch)?, TaskId(id_of(task)?)))
+        }
+    }
+}
+
+/// Only the form that `Display` writes: the others that the uuid crate reads would give one key several texts.
+fn id_of(text: &str) -> Result<Uuid, &'static str> {
+    let id = Uuid::from_str(text).map_err(|_| "not a UUID")?;
+    let mut canonical = Uuid::encode_buffer();
+    if *text == *id.hyphenated().encode_lower(&mut canonical) { Ok(id) } else { Err("not a canonical UUID") }
+}
+
+fn epoch_of(text: &str) -> Result<Epoch, &'static str> {
+    if text.len() != EPOCH_DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("an epoch is twelve digits");
+    }
+    text.parse().map(Epoch::new).map_err(|_| "an epoch is twelve digits")
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Task(task) => write!(f, "{TASK}{task}"),
+            Key::Queued(task) => write!(f, "{QUEUED}{task}"),
+            Key::Running(node, task) => write!(f, "{RUNNING}{node}/{task}"),
+            Key::Ended(kind, epoch, task) => {
+                write!(f, "{STATUS}{}/{:0EPOCH_DIGITS$}/{task}", kind.word(), epoch.0)
+            }
+            Key::Node(node) => write!(f, "{NODE}{node}"),
+        }
+    }
+}
+
+/// All task records and no status key: UUIDs begin with a hexadecimal digit, `status` sorts behind them.
+pub fn records() -> KeyRange {
+    KeyRange { start: format!("{TASK}0"), end: format!("{TASK}g") }
+}
+
+/// All status keys.
+pub fn statuses() -> KeyRange {
+    KeyRange::prefix(STATUS)
+}
+
+/// The queue.
+pub fn queued() -> KeyRange {
+    KeyRange::prefix(QUEUED)
+}
+
+/// All running tasks.
+pub fn running() -> KeyRange {
+    KeyRange::prefix(RUNNING)
+}
+
+/// The running tasks of one node.
+pub fn running_of(node: NodeId) -> KeyRange {
+    KeyRange::prefix(&format!("{RUNNING}{node}/"))
+}
+
+/// The tasks that ended so.
+pub fn ended(kind: EndKind) -> KeyRange {
+    KeyRange::prefix(&format!("{STATUS}{}/", kind.word()))
+}
+
+/// The tasks that ended so before `before`: what retention may delete.
+pub fn ended_before(kind: EndKind, before: Epoch) -> KeyRange {
+    let start = format!("{STATUS}{}/", kind.word());
+    let end = format!("{start}{:0EPOCH_DIGITS$}", before.0);
+    KeyRange { start, end }
+}
+
+/// All nodes.
+pub fn nodes() -> KeyRange {
+    KeyRange::prefix(NODE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        let id = any::<u128>().prop_map(Uuid::from_u128);
+        (0..5u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
+            0 => Key::Task(TaskId(a)),
+            1 => Key::Queued(TaskId(a)),
+            2 => Key::Running(NodeId(a), TaskId(b)),
+            3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
+            _ => Key::Node(NodeId(a)),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_round_trips_and_lies_in_its_ranges_only(key in any_key()) {
+            let text = key.to_string();
+            prop_assert_eq!(Key::parse(&text).unwrap(), key);
+            let is_status = matches!(key, Key::Queued(_) | Key::Running(..) | Key::Ended(..));
+            prop_assert_eq!(statuses().contains(&text), is_status);
+            prop_assert_eq!(records().contains(&text), matches!(key, Key::Task(_)));
+            prop_assert_eq!(queued().contains(&text), matches!(key, Key::Queued(_)));
+            prop_assert_eq!(running().contains(&text), matches!(key, Key::Running(..)));
+            prop_assert_eq!(nodes().contains(&text), matches!(key, Key::Node(_)));
+            if let Key::Running(node, _) = key {
+                prop_assert!(running_of(node).contains(&text));
+            }
+            for kind in EndKind::ALL {
+                prop_assert_eq!(ended(kind).contains(&text), matches!(key, Key::Ended(k, ..) if k == kind));
+            }
+        }
+
+        #[test]
+        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/task/status/)?.{0,90}") {
+            if let Ok(key) = Key::parse(&text) {
+                prop_assert_eq!(key.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn damaged_keys_are_errors_or_other_keys(key in any_key(), at in any::<prop::sample::Index>(), with in any::<char>()) {
+            let mut chars: Vec<char> = key.to_string().chars().collect();
+            let at = at.index(chars.len());
+            chars[at] = with;
+            let text: String = chars.into_iter().collect();
+            if let Ok(other) = Key::parse(&text) {
+                prop_assert_eq!(other.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_an_id_are_no_keys() {
+        let id = "0192d000-0000-7000-8000-00000000000a";
+        assert!(Key::parse(&format!("/task/{id}")).is_ok());
+        for bad in [
+            format!("/task/{}", id.to_uppercase()),
+            format!("/task/{{{id}}}"),
+            format!("/task/urn:uuid:{id}"),
+            format!("/task/{}", id.replace('-', "")),
+            format!("/task/{id}/"),
+            format!("/task//{id}"),
+            format!("/task/status/complete/1/{id}"),
+            format!("/task/status/complete/+00000000001/{id}"),
+            format!("/task/status/lost/000000000001/{id}"),
+            format!("/task/status/running/{id}"),
+            "/task/".to_owned(),
+            "/task/status/".to_owned(),
+            String::new(),
+        ] {
+            assert!(Key::parse(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn retention_takes_what_ended_before_and_no_more() {
+        let key = |epoch| Key::Ended(EndKind::Failed, Epoch::new(epoch), TaskId(Uuid::nil())).to_string();
+        let range = ended_before(EndKind::Failed, Epoch::new(100));
+        assert!(range.contains(&key(0)) && range.contains(&key(99)));
+        assert!(!range.contains(&key(100)) && !range.contains(&key(u64::MAX)));
+    }
+
+    #[test]
+    fn a_clock_before_1970_gives_epoch_zero() {
+        assert_eq!(Epoch::of(WallMs(-5_000)).seconds(), 0);
+        assert_eq!(Epoch::of(WallMs(1_999)).seconds(), 1);
+    }
+}

@@ -1,0 +1,262 @@
+//! The one builder of transactions that change a task's state. Each move is guarded by the record's revision (and, where it
+//! matters, by the life or death of a node), writes record and status key together, and reads the present state where it lost.
+//!
+//! Never in here: a decision about what should happen (that is `shoal_core::transition`), or a retry.
+
+use crate::key::Key;
+use crate::port::{Compare, KeyValue, Op, OpReply, Revision, Txn, TxnReply};
+pub use crate::record::Stored;
+use crate::record::{self, RecordError};
+use shoal_core::entry::StatusEntry;
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::task::Task;
+use std::collections::{HashSet, VecDeque};
+
+/// Most moves in one batch. etcd allows 128 operations in a transaction; a move is at most 3 operations and 2 compares, and throughput
+/// is flat from about 40 moves on (docs/benchmarks.md), while a long batch makes its first move wait.
+pub const MOVES_MAX: usize = 40;
+
+/// Most bytes of keys and values in a batch: a third of etcd's request limit of 1.5 MiB, so that one batch does not hold up the log.
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+
+/// What must hold of a node for a move to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: a submit, or a cancel by somebody.
+    None,
+    /// The node is registered, and still by the key that was created at this revision.
+    OwnerAlive {
+        /// The node that makes the move.
+        node: NodeId,
+        /// When its key was created.
+        create_revision: Revision,
+    },
+    /// The node is not registered: it is lost.
+    NodeAbsent(NodeId),
+}
+
+/// A change of a task, guarded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Move {
+    /// The record as it was read; `None` for a submit.
+    pub old: Option<Stored<Task>>,
+    /// The record as it shall be.
+    pub new: Task,
+    /// What else must hold.
+    pub guard: Guard,
+}
+
+/// What became of a move.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "at most forty of them live at once; a box would cost every reader a dereference"
+)]
+pub enum MoveOutcome {
+    /// It happened; the record has this mod revision now.
+    Committed {
+        /// The transaction's revision.
+        revision: Revision,
+    },
+    /// It did not happen: somebody else was first, or the guard did not hold. Ordinary input.
+    Lost {
+        /// The record as it stands.
+        current: Option<Stored<Task>>,
+        /// Whether the guard held.
+        guard_held: bool,
+    },
+}
+
+/// What reading back says about a move whose outcome was unknown.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "at most forty of them live at once; a box would cost every reader a dereference"
+)]
+pub enum Verdict {
+    /// It happened: the record is as the move wrote it.
+    Applied {
+        /// The record's mod revision.
+        revision: Revision,
+        /// The record's create revision.
+        create_revision: Revision,
+    },
+    /// It has not happened so far. The request may still be under way, so it may be proposed again only with the same compares.
+    NotApplied,
+    /// The record has changed into something else. The move may have happened before that: what counts is what stands now.
+    Superseded(Option<Stored<Task>>),
+}
+
+/// Why moves cannot be one batch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// More than [`MOVES_MAX`].
+    #[error("{0} moves in one batch, at most {MOVES_MAX}")]
+    TooMany(usize),
+    /// More than [`BATCH_BYTES_MAX`]; a single move may be larger, the store decides on it.
+    #[error("{0} bytes in one batch, at most {BATCH_BYTES_MAX}")]
+    TooLarge(usize),
+    /// Two moves of one task: the store refuses two puts of one key.
+    #[error("task {0} is twice in one batch")]
+    Duplicate(TaskId),
+}
+
+/// Why a reply could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// It does not have the shape that the batch asked for.
+    #[error("reply does not fit the batch: {0}")]
+    Shape(&'static str),
+    /// A record in it cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl Guard {
+    fn node(&self) -> Option<NodeId> {
+        match self {
+            Guard::None => None,
+            Guard::OwnerAlive { node, .. } | Guard::NodeAbsent(node) => Some(*node),
+        }
+    }
+
+    fn compare(&self) -> Option<Compare> {
+        match self {
+            Guard::None => None,
+            Guard::OwnerAlive { node, create_revision } => {
+                Some(Compare::CreateRevision(Key::Node(*node).to_string(), *create_revision))
+            }
+            Guard::NodeAbsent(node) => Some(Compare::CreateRevision(Key::Node(*node).to_string(), 0)),
+        }
+    }
+
+    fn holds(&self, node_key: Option<&KeyValue>) -> bool {
+        match self {
+            Guard::None => true,
+            Guard::OwnerAlive { create_revision, .. } => {
+                node_key.is_some_and(|kv| kv.create_revision == *create_revision)
+            }
+            Guard::NodeAbsent(_) => node_key.is_none(),
+        }
+    }
+}
+
+impl Move {
+    /// The transaction of this move alone.
+    pub fn to_txn(&self) -> Txn {
+        let record_key = Key::Task(self.new.id).to_string();
+        let seen = self.old.as_ref().map_or(0, |old| old.mod_revision);
+        let mut compares = vec![Compare::ModRevision(record_key.clone(), seen)];
+        compares.extend(self.guard.compare());
+        let mut or_else = vec![Op::Get(record_key)];
+        or_else.extend(self.guard.node().map(|node| Op::Get(Key::Node(node).to_string())));
+        Txn { compares, then: self.writes(), or_else }
+    }
+
+    fn writes(&self) -> Vec<Op> {
+        let status_key = Key::status_of(&self.new);
+        let created = self.old.as_ref().map(|old| old.create_revision);
+        let old_key =
+            self.old.as_ref().map(|old| Key::status_of(&old.value)).filter(|key| *key != status_key);
+        let put = |key: Key, value| Op::Put { key: key.to_string(), value, lease: None };
+        let entry = StatusEntry::of(&self.new, created);
+        let mut writes: Vec<Op> = old_key.map(|key| Op::Delete(key.to_string())).into_iter().collect();
+        writes.push(put(status_key, record::encode_status(&entry)));
+        writes.push(put(Key::Task(self.new.id), record::encode(&self.new)));
+        writes
+    }
+
+    /// What this move's transaction gave.
+    pub fn read(&self, reply: &TxnReply, revision: Revision) -> Result<MoveOutcome, ReplyError> {
+        if reply.succeeded {
+            return Ok(MoveOutcome::Committed { revision });
+        }
+        let mut gets = reply.replies.iter().map(|reply| match reply {
+            OpReply::Got(kv) => Ok(kv.as_ref()),
+            OpReply::Put | OpReply::Deleted(_) | OpReply::Txn(_) => Err(ReplyError::Shape("not a read")),
+        });
+        let current = gets.next().ok_or(ReplyError::Shape("no record"))??;
+        let node_key = match self.guard.node() {
+            None => None,
+            Some(_) => gets.next().ok_or(ReplyError::Shape("no node key"))??,
+        };
+        Ok(MoveOutcome::Lost {
+            current: current.map(record::decode_kv).transpose()?,
+            guard_held: self.guard.holds(node_key),
+        })
+    }
+}
+
+/// One transaction of all these moves, each guarded on its own: a lost race costs only its own move.
+pub fn batch(moves: &[Move]) -> Result<Txn, BatchError> {
+    if moves.len() > MOVES_MAX {
+        return Err(BatchError::TooMany(moves.len()));
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = moves.iter().find(|m| !seen.insert(m.new.id)) {
+        return Err(BatchError::Duplicate(twice.new.id));
+    }
+    let txns: Vec<Txn> = moves.iter().map(Move::to_txn).collect();
+    let bytes = txns.iter().map(size_of_txn).sum();
+    if bytes > BATCH_BYTES_MAX && moves.len() > 1 {
+        return Err(BatchError::TooLarge(bytes));
+    }
+    Ok(Txn { then: txns.into_iter().map(Op::Txn).collect(), ..Txn::default() })
+}
+
+/// Takes from the front as many moves as one batch may hold; at least one, where there is one.
+pub fn take_batch(queue: &mut VecDeque<Move>) -> Vec<Move> {
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+    let mut taken = 0;
+    for next in queue.iter().take(MOVES_MAX) {
+        bytes += size_of_txn(&next.to_txn());
+        if !seen.insert(next.new.id) || (taken > 0 && bytes > BATCH_BYTES_MAX) {
+            break;
+        }
+        taken += 1;
+    }
+    queue.drain(..taken).collect()
+}
+
+/// The outcome of each move of a batch, in its order.
+pub fn read_batch(moves: &[Move], reply: &TxnReply) -> Result<Vec<MoveOutcome>, ReplyError> {
+    if moves.len() != reply.replies.len() {
+        return Err(ReplyError::Shape("another number of moves"));
+    }
+    let read = |(one, part): (&Move, &OpReply)| match part {
+        OpReply::Txn(inner) => one.read(inner, reply.revision),
+        OpReply::Put | OpReply::Deleted(_) | OpReply::Got(_) => Err(ReplyError::Shape("not a transaction")),
+    };
+    moves.iter().zip(&reply.replies).map(read).collect()
+}
+
+/// Decides a move whose outcome is unknown by the record as it stands (a linearizable read, made after the call failed).
+pub fn verdict_after_unknown(one: &Move, current: Option<Stored<Task>>) -> Verdict {
+    let before = one.old.as_ref().map_or(0, |old| old.mod_revision);
+    match current {
+        None if before == 0 => Verdict::NotApplied,
+        Some(stored) if stored.mod_revision == before => Verdict::NotApplied,
+        Some(stored) if stored.mod_revision > before && stored.value == one.new => {
+            Verdict::Applied { revision: stored.mod_revision, create_revision: stored.create_revision }
+        }
+        other => Verdict::Superseded(other),
+    }
+}
+
+/// Bytes of keys and values that a transaction sends.
+fn size_of_txn(txn: &Txn) -> usize {
+    let compares: usize = txn
+        .compares
+        .iter()
+        .map(|compare| match compare {
+            Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) => key.len(),
+        })
+        .sum();
+    let op = |op: &Op| match op {
+        Op::Put { key, value, .. } => key.len() + value.len(),
+        Op::Delete(key) | Op::Get(key) => key.len(),
+        Op::Txn(inner) => size_of_txn(inner),
+    };
+    compares + txn.then.iter().chain(&txn.or_else).map(op).sum::<usize>()
+}
