@@ -1,0 +1,34 @@
+# Shoal's commands. Each one first runs tools/setup, which says what it installs and touches nothing that is there already.
+# Always --workspace: a build of single packages resolves other features and compiles half of the dependencies again.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help setup build release test bench demo lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install what the build and the tests need, and unpack etcd into target/tools
+	@tools/setup
+
+build: setup ## Build everything (development profile)
+	@tools/cargo build --workspace --all-targets --locked
+
+release: setup
+	@tools/cargo build --workspace --bins --release --locked
+
+test: setup ## Run all tests: units, the store on a real etcd, containers, whole clusters
+	@tools/test
+
+bench: release ## Measure throughput, latency and memory on this machine and print a table
+	@tools/bench
+
+demo: release ## Three nodes, real work, one node killed in the middle, and the account of it
+	@tools/demo
+
+lint: setup ## Formatting, clippy and documentation, every warning an error
+	@tools/lint
+
+clean: ## Delete everything that was built
+	@rm -rf target
