@@ -117,8 +117,8 @@ pub enum Action {
     },
     /// The attempt's end is recorded: the runner may forget it.
     Release(AttemptId),
-    /// Kill every container, then register anew.
-    Fence,
+    /// This identity is lost: kill every container, then register anew.
+    Fence(NodeId),
     /// Send [`Event::Tick`] at this time.
     WakeAt(BootMs),
 }

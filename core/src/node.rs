@@ -136,10 +136,10 @@ impl Node {
             }
         }
         self.view.revision = revision;
-        self.check_own_key(actions);
     }
 
-    /// A missing own key means that the lease has ended, whatever the last renewal said.
+    /// A list without the own key means that the lease has ended, whatever the last renewal said. (Single changes do not say so: those of the
+    /// node keys and of the status keys may come in any order relative to each other.)
     fn check_own_key(&mut self, actions: &mut Vec<Action>) {
         if let Some((me, created)) = self.identity
             && self.synced
@@ -151,11 +151,11 @@ impl Node {
     }
 
     fn fence(&mut self, actions: &mut Vec<Action>) {
-        if self.identity.take().is_some() {
+        if let Some((me, _)) = self.identity.take() {
             self.local.clear();
             self.hedge = Hedge::default();
             self.lost = lost::Lost::default();
-            actions.push(Action::Fence);
+            actions.push(Action::Fence(me));
         }
     }
 
