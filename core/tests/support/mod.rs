@@ -1,0 +1,118 @@
+//! Builders that the tests of the core share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use shoal_core::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::resources::Resources;
+use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::task::{Cancel, Exit, ExitHow, Task};
+use shoal_core::time::WallMs;
+use shoal_core::view::Fact;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+pub const MIB: u64 = 1 << 20;
+pub const WALL: WallMs = WallMs(1_000);
+
+/// Node `n`: its number stays readable in the last digits.
+pub fn node(n: u64) -> NodeId {
+    NodeId(Uuid::from_u64_pair(0x0192_0000_0000_7000, 0x8000_0000_0000_0000 | n))
+}
+
+/// Task `n`, with digits that hash as those of real ids do.
+pub fn task(n: u64) -> TaskId {
+    TaskId::of_request(Uuid::from_u128(0x0192_aaaa_0000_7000_8000_0000_0000_0000), n as usize)
+}
+
+pub fn cores(count: u32) -> Resources {
+    Resources { cpu_milli: count * 1_000, memory_bytes: u64::from(count) * 64 * MIB }
+}
+
+pub fn spec(resources: Resources) -> TaskSpec {
+    TaskSpec {
+        command: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+        root: "default".to_owned(),
+        resources,
+        pids_max: 64,
+        name: String::new(),
+        user: String::new(),
+        workdir: "/".to_owned(),
+        time_limit_ms: 60_000,
+        kill_grace_ms: 500,
+        max_attempts: 3,
+        on_node_loss: OnNodeLoss::Requeue,
+        unknown: Unknown::new(),
+    }
+}
+
+pub fn queued_task(n: u64) -> Task {
+    Task::new(task(n), spec(cores(1)), 0, WALL)
+}
+
+pub fn cancel() -> Cancel {
+    Cancel { by: "eve".to_owned(), reason: "not needed".to_owned(), at: WALL }
+}
+
+pub fn exit_code(code: u8) -> Exit {
+    Exit { how: ExitHow::Code(code), oom_killed: false }
+}
+
+pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
+    NodeEntry {
+        name: name.to_owned(),
+        address: "127.0.0.1:7400".to_owned(),
+        resources,
+        roots: vec!["default".to_owned()],
+        version: "0".to_owned(),
+        state: NodeState::Ready,
+        voter: false,
+        unknown: Unknown::new(),
+    }
+}
+
+pub fn node_up(n: u64, resources: Resources) -> Fact {
+    Fact::NodeUp { node: node(n), entry: node_entry(&format!("n{n}"), resources), created: n as i64 }
+}
+
+pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
+    let root = "default".to_owned();
+    QueueEntry { resources, root, attempt, order: None, seq: 0, unknown: Unknown::new() }
+}
+
+/// Task `n`, submitted at revision 100 + `n`, so that its number is its place in the queue.
+pub fn queued(n: u64, resources: Resources) -> Fact {
+    Fact::Queued { task: task(n), entry: queue_entry(resources, 1), created: 100 + n as i64 }
+}
+
+pub fn run_entry(resources: Resources, attempt: u32) -> RunEntry {
+    RunEntry { attempt, resources, cancel: false, unknown: Unknown::new() }
+}
+
+pub fn running(n: u64, on: u64, resources: Resources) -> Fact {
+    Fact::Running { task: task(n), node: node(on), entry: run_entry(resources, 1) }
+}
+
+/// SplitMix64: enough randomness for a test, the same on every machine.
+#[derive(Clone, Debug)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+    /// From `low` to `high`, both included.
+    pub fn within(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next_u64() % (high - low + 1)
+    }
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.within(0, 99) < percent
+    }
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        if from.is_empty() { None } else { from.get(self.within(0, from.len() as u64 - 1) as usize) }
+    }
+}

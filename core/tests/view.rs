@@ -1,0 +1,168 @@
+//! The view as a fold: whatever the history, equal revision means equal view, and what is used never drifts.
+
+mod support;
+
+use proptest::prelude::*;
+use shoal_core::backoff;
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::resources::Resources;
+use shoal_core::time::BootMs;
+use shoal_core::view::{Fact, Snapshot, View};
+use std::collections::BTreeMap;
+use support::{cores, node, node_entry, queue_entry, run_entry, task};
+
+const NOW: BootMs = BootMs(1_000);
+
+/// What the store holds, kept the simplest way there is.
+#[derive(Clone, Debug, Default)]
+struct Store {
+    revision: i64,
+    queued: BTreeMap<TaskId, Fact>,
+    running: BTreeMap<(NodeId, TaskId), (Fact, Resources)>,
+    nodes: BTreeMap<NodeId, Fact>,
+}
+
+impl Store {
+    fn take(&mut self, fact: &Fact) {
+        self.revision += 1;
+        match fact {
+            Fact::Queued { task, .. } => drop(self.queued.insert(*task, fact.clone())),
+            Fact::NotQueued(task) => drop(self.queued.remove(task)),
+            Fact::Running { task, node, entry } => {
+                self.running.insert((*node, *task), (fact.clone(), entry.resources));
+            }
+            Fact::NotRunning { task, node } => drop(self.running.remove(&(*node, *task))),
+            Fact::NodeUp { node, .. } => drop(self.nodes.insert(*node, fact.clone())),
+            Fact::NodeDown(node) => drop(self.nodes.remove(node)),
+        }
+    }
+    fn snapshot(&self) -> Snapshot {
+        let running = self.running.values().map(|(fact, _)| fact);
+        let facts = self.nodes.values().chain(self.queued.values()).chain(running).cloned().collect();
+        Snapshot { revision: self.revision, facts }
+    }
+    fn used_on(&self, node: NodeId) -> Resources {
+        let here = self.running.iter().filter(|((on, _), _)| *on == node);
+        here.fold(Resources::default(), |sum, (_, (_, ask))| sum.plus(ask))
+    }
+}
+
+/// Any fact at all, sensible or not: the fold must hold for what a broken peer writes, too.
+fn any_fact() -> impl Strategy<Value = Fact> {
+    let ids = (0..8u64, 0..4u64, 1..5u32, 1..4u32);
+    (0..6u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
+        0 => {
+            let order = (attempt > 1).then_some(7);
+            let entry = shoal_core::entry::QueueEntry { order, ..queue_entry(cores(size), attempt) };
+            Fact::Queued { task: task(t), entry, created: 100 }
+        }
+        1 => Fact::NotQueued(task(t)),
+        2 => Fact::Running { task: task(t), node: node(n), entry: run_entry(cores(size), attempt) },
+        3 => Fact::NotRunning { task: task(t), node: node(n) },
+        4 => Fact::NodeUp { node: node(n), entry: node_entry("n", cores(size + 4)), created: 1 },
+        _ => Fact::NodeDown(node(n)),
+    })
+}
+
+fn fold(facts: &[Fact], now: BootMs) -> (View, Store) {
+    let (mut view, mut store) = (View::default(), Store::default());
+    for fact in facts {
+        view.apply(fact, now);
+        store.take(fact);
+    }
+    view.revision = store.revision;
+    (view, store)
+}
+
+/// Everything that can be asked of a view, as text.
+fn answers(view: &View) -> String {
+    let nodes: Vec<_> = view.nodes().iter().map(|(id, _)| (*id, view.free_on(*id))).collect();
+    let lost: Vec<_> = view.lost_nodes().collect();
+    let mut queue: Vec<_> = view.all_queued().map(|q| (q.order, q.entry.clone())).collect();
+    queue.sort_by_key(|(order, _)| *order);
+    let running: Vec<_> =
+        (0..4).map(|n| (view.running_len(node(n)), view.running_on(node(n)).collect::<Vec<_>>())).collect();
+    format!("{} {nodes:?} {lost:?} {queue:?} {running:?} {:?}", view.revision, view.ripe())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equal_revision_means_equal_view_however_it_was_reached(
+        facts in prop::collection::vec(any_fact(), 0..60), cut in 0..60usize,
+    ) {
+        let (mut folded, store) = fold(&facts, NOW);
+        let mut listed = View::default();
+        listed.reset(&store.snapshot(), NOW);
+        let cut = cut.min(facts.len());
+        let (mut caught_up, _) = fold(&facts[..facts.len() / 2], NOW);
+        let (_, at_cut) = fold(&facts[..cut], NOW);
+        caught_up.reset(&at_cut.snapshot(), NOW);
+        for fact in &facts[cut..] {
+            caught_up.apply(fact, NOW);
+        }
+        caught_up.revision = store.revision;
+        for view in [&mut folded, &mut listed, &mut caught_up] {
+            view.ripen(NOW.plus(backoff::MAX_MS));
+        }
+        prop_assert_eq!(answers(&folded), answers(&listed));
+        prop_assert_eq!(answers(&folded), answers(&caught_up));
+    }
+
+    #[test]
+    fn what_is_free_never_drifts(facts in prop::collection::vec(any_fact(), 0..120)) {
+        let (view, store) = fold(&facts, NOW);
+        for (id, peer) in view.nodes() {
+            prop_assert_eq!(view.free_on(*id), peer.entry.resources.minus(&store.used_on(*id)));
+        }
+    }
+
+    #[test]
+    fn each_queued_task_is_ripe_exactly_when_its_back_off_has_passed(
+        facts in prop::collection::vec((any_fact(), 0..900u64, any::<bool>()), 0..60), last in 0..5_000u64,
+    ) {
+        let (mut view, mut now) = (View::default(), NOW);
+        for (fact, pause, ripen) in &facts {
+            now = now.plus(*pause);
+            view.apply(fact, now);
+            if *ripen {
+                view.ripen(now);
+            }
+        }
+        now = now.plus(last);
+        view.ripen(now);
+        let mut ripe: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();
+        let due = |q: &&shoal_core::view::Queued| q.ripe_at() <= now;
+        let mut expected: Vec<TaskId> = view.all_queued().filter(due).map(|q| q.order.task).collect();
+        ripe.sort();
+        expected.sort();
+        prop_assert_eq!(ripe, expected);
+        prop_assert!(view.next_ripe().is_none_or(|at| at > now));
+        prop_assert_eq!(view.next_ripe(), view.all_queued().map(|q| q.ripe_at()).filter(|at| *at > now).min());
+        prop_assert!(view.ripe().values().all(|orders| !orders.is_empty()));
+    }
+}
+
+#[test]
+fn a_new_list_does_not_start_the_back_off_again() {
+    let mut view = View::default();
+    let fact = Fact::Queued { task: task(1), entry: queue_entry(cores(1), 2), created: 5 };
+    view.apply(&fact, BootMs(0));
+    view.reset(&Snapshot { revision: 9, facts: vec![fact] }, BootMs(900));
+    assert_eq!(view.next_ripe(), Some(BootMs(backoff::wait_ms(2))));
+    let next = Fact::Queued { task: task(1), entry: queue_entry(cores(1), 3), created: 12 };
+    view.reset(&Snapshot { revision: 15, facts: vec![next] }, BootMs(950));
+    assert_eq!(view.next_ripe(), Some(BootMs(950 + backoff::wait_ms(3))), "a new attempt waits anew");
+}
+
+#[test]
+fn a_requeued_task_keeps_its_place_in_the_queue() {
+    let mut view = View::default();
+    view.apply(&support::queued(5, cores(1)), NOW);
+    let again = shoal_core::entry::QueueEntry { order: Some(101), ..queue_entry(cores(1), 2) };
+    view.apply(&Fact::Queued { task: task(1), entry: again, created: 900 }, NOW);
+    view.ripen(NOW.plus(backoff::MAX_MS));
+    let order: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();
+    assert_eq!(order, [task(1), task(5)]);
+}
