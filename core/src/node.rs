@@ -8,7 +8,7 @@ mod local;
 mod lost;
 mod steal;
 
-use crate::event::{Action, Decision, Event, Found};
+use crate::event::{Action, Decision, Event};
 use crate::id::{AttemptId, NodeId, TaskId};
 use crate::plan::Plan;
 use crate::time::BootMs;
@@ -16,7 +16,7 @@ use crate::transition::{Outcome, Transition};
 use crate::view::{Fact, View};
 pub use hedge::Hedge;
 pub use local::{Local, Phase};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What does not change while the node runs.
 #[derive(Clone, Debug)]
@@ -35,7 +35,8 @@ pub struct NodeConfig {
 pub struct Node {
     config: NodeConfig,
     identity: Option<(NodeId, i64)>,
-    synced: bool,
+    /// The revision of the last list, once there was one.
+    synced: Option<i64>,
     draining: bool,
     view: View,
     local: BTreeMap<TaskId, Local>,
@@ -62,7 +63,7 @@ impl Node {
         Node {
             config,
             identity: None,
-            synced: false,
+            synced: None,
             draining: false,
             view: View::default(),
             local: BTreeMap::new(),
@@ -73,21 +74,28 @@ impl Node {
         }
     }
 
-    /// Takes one event in and appends what is to be done.
+    /// Takes one event in, plans, and appends what is to be done.
     pub fn step(&mut self, now: BootMs, event: Event, actions: &mut Vec<Action>) {
+        self.hear(now, event, actions);
+        self.decide(now, actions);
+    }
+
+    /// Takes one event in without planning yet: for several that came together, with one [`Node::decide`] after them.
+    pub fn hear(&mut self, now: BootMs, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Registered { node, created } => {
                 self.identity = Some((node, created));
+                self.check_own_key(actions);
                 self.reconcile(actions);
             }
             Event::Synced(snapshot) => {
                 self.view.reset(&snapshot, now);
-                self.synced = true;
+                self.synced = Some(snapshot.revision);
                 self.check_own_key(actions);
                 self.reconcile(actions);
             }
             Event::Changed { facts, revision } => self.changed(now, &facts, revision, actions),
-            Event::Adopted { attempt, found } => self.adopt(now, attempt, found, actions),
+            Event::Adopted { attempt, found } => self.adopt(attempt, found, actions),
             Event::Decided { task, transition, decision } => {
                 self.decided(now, task, &transition, decision, actions);
             }
@@ -100,11 +108,11 @@ impl Node {
             Event::Drain(on) => self.draining = on,
             Event::Tick => {}
         }
-        self.plan_and_requeue(now, actions);
     }
 
-    fn plan_and_requeue(&mut self, now: BootMs, actions: &mut Vec<Action>) {
-        let Some((me, _)) = self.identity.filter(|_| self.synced) else { return };
+    /// Plans, takes this node's part, and requeues what lost nodes had.
+    pub fn decide(&mut self, now: BootMs, actions: &mut Vec<Action>) {
+        let Some((me, _)) = self.identity.filter(|_| self.synced.is_some()) else { return };
         self.view.ripen(now);
         self.refused.retain(|_, until| *until > now);
         if !self.draining {
@@ -121,29 +129,44 @@ impl Node {
     }
 
     fn changed(&mut self, now: BootMs, facts: &[Fact], revision: i64, actions: &mut Vec<Action>) {
+        let mut mine = BTreeSet::new();
+        let mut own_key_gone = false;
         for fact in facts {
-            self.view.apply(fact, now);
-            self.hedge.heard(fact);
             match fact {
                 Fact::Queued { task, .. } | Fact::NotQueued(task) => {
                     self.refused.remove(task);
                 }
-                Fact::Running { task, node, .. } if self.is_me(*node) => self.check_local(*task, actions),
-                Fact::NotRunning { task, node } if self.is_me(*node) => {
-                    self.disowned(*task, revision, actions)
+                Fact::Running { task, node, .. } if self.is_me(*node) => {
+                    mine.insert(*task);
                 }
-                Fact::Running { .. } | Fact::NotRunning { .. } | Fact::NodeUp { .. } | Fact::NodeDown(_) => {}
+                Fact::NotRunning { task, node } if self.is_me(*node) => {
+                    let ended = self.view.run_entry(*node, *task).map(|entry| entry.attempt);
+                    if self.local.get(task).is_none_or(|l| ended.is_none_or(|ended| l.attempt <= ended)) {
+                        mine.insert(*task);
+                    }
+                }
+                Fact::Running { task, .. } | Fact::NotRunning { task, .. } => self.lost.moved(*task),
+                Fact::NodeDown(node) => own_key_gone |= self.is_me(*node),
+                Fact::NodeUp { .. } => {}
             }
+            self.view.apply(fact, now);
+            self.hedge.heard(fact);
         }
-        self.view.revision = revision;
+        self.view.revision = self.view.revision.max(revision);
+        if own_key_gone {
+            self.fence(actions);
+        }
+        for task in mine {
+            self.check_local(task, actions);
+            self.disowned(task, revision, actions);
+        }
     }
 
     /// A list without the own key means that the lease has ended, whatever the last renewal said. (Single changes do not say so: those of the
     /// node keys and of the status keys may come in any order relative to each other.)
     fn check_own_key(&mut self, actions: &mut Vec<Action>) {
         if let Some((me, created)) = self.identity
-            && self.synced
-            && self.view.revision >= created
+            && self.synced.is_some_and(|listed| listed >= created)
             && !self.view.nodes().contains_key(&me)
         {
             self.fence(actions);
@@ -156,22 +179,6 @@ impl Node {
             self.hedge = Hedge::default();
             self.lost = lost::Lost::default();
             actions.push(Action::Fence(me));
-        }
-    }
-
-    fn adopt(&mut self, _now: BootMs, attempt: AttemptId, found: Found, actions: &mut Vec<Action>) {
-        match found {
-            Found::Alive => {
-                let local = Local::adopted(attempt.number, self.view.revision);
-                self.local.entry(attempt.task).or_insert(local);
-                self.check_local(attempt.task, actions);
-            }
-            Found::Ended(outcome) => {
-                self.local
-                    .entry(attempt.task)
-                    .or_insert_with(|| Local::adopted(attempt.number, self.view.revision));
-                self.ended(attempt, outcome, actions);
-            }
         }
     }
 
@@ -191,11 +198,12 @@ impl Node {
                 let ended = |l: &Local| l.attempt == *attempt && matches!(l.phase, Phase::Ending);
                 if self.local.get(&task).is_some_and(ended) {
                     self.local.remove(&task);
+                    self.claim_later_attempt(task, *attempt, actions);
                 }
                 actions.push(Action::Release(AttemptId { task, number: *attempt }));
             }
             Transition::Lose { .. } => {
-                self.lost.decided(task);
+                self.lost.decided(task, now);
                 self.counters.requeued += u64::from(matches!(decision, Decision::Committed { .. }));
             }
             Transition::Steal { .. } | Transition::Finish { .. } | Transition::Cancel(_) => {}
@@ -239,7 +247,7 @@ impl Node {
     }
     /// Whether it has registered and seen the whole cluster.
     pub fn is_ready(&self) -> bool {
-        self.identity.is_some_and(|(me, _)| self.view.nodes().contains_key(&me)) && self.synced
+        self.identity.is_some_and(|(me, _)| self.view.nodes().contains_key(&me)) && self.synced.is_some()
     }
     /// Attempts that this node holds.
     pub fn local(&self) -> &BTreeMap<TaskId, Local> {

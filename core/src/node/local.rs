@@ -1,7 +1,7 @@
 //! The attempts that this node holds, and how they are held against what the store says.
 
 use super::Node;
-use crate::event::Action;
+use crate::event::{Action, Found};
 use crate::id::{AttemptId, TaskId};
 use crate::resources::Resources;
 use crate::task::{Task, TaskState};
@@ -67,7 +67,7 @@ impl Local {
 impl Node {
     /// Holds every local attempt against the whole view.
     pub(super) fn reconcile(&mut self, actions: &mut Vec<Action>) {
-        let Some((me, _)) = self.identity.filter(|_| self.synced) else { return };
+        let Some((me, _)) = self.identity.filter(|_| self.synced.is_some()) else { return };
         let here: BTreeSet<TaskId> = self.view.running_on(me).map(|(task, _)| task).collect();
         for task in &here {
             self.check_local(*task, actions);
@@ -91,6 +91,9 @@ impl Node {
             return;
         };
         if local.attempt != entry.attempt {
+            if local.attempt < entry.attempt {
+                self.kill(task, actions);
+            }
             return;
         }
         local.resources = entry.resources;
@@ -102,15 +105,59 @@ impl Node {
         }
     }
 
-    /// The store, as of `revision`, does not say that `task` runs here: what still lives of it must die.
+    /// Whether the store, as of `revision`, does not say that `task` runs here: then what still lives of it must die.
     pub(super) fn disowned(&mut self, task: TaskId, revision: i64, actions: &mut Vec<Action>) {
-        let Some(local) = self.local.get(&task).filter(|l| revision > l.since) else { return };
+        let owned = self.identity.is_some_and(|(me, _)| self.view.run_entry(me, task).is_some());
+        if !owned && self.local.get(&task).is_some_and(|l| revision > l.since) {
+            self.kill(task, actions);
+        }
+    }
+
+    fn kill(&mut self, task: TaskId, actions: &mut Vec<Action>) {
+        let Some(local) = self.local.get(&task) else { return };
         match local.phase {
             Phase::Stealing | Phase::Claiming | Phase::Ending => {}
             Phase::Starting | Phase::Running => {
                 let attempt = AttemptId { task, number: local.attempt };
                 actions.push(Action::Stop { attempt, grace_ms: 0 });
             }
+        }
+    }
+
+    /// The runner has this attempt from before. Of two of one task the later counts.
+    pub(super) fn adopt(&mut self, attempt: AttemptId, found: Found, actions: &mut Vec<Action>) {
+        let AttemptId { task, number } = attempt;
+        let known = self.local.get(&task).map(|l| (l.attempt, l.phase));
+        match known {
+            Some((known, Phase::Claiming)) if known == number => {
+                self.local.entry(task).and_modify(|l| l.phase = Phase::Running);
+            }
+            Some((known, _)) if known >= number => {}
+            Some(_) | None => {
+                self.kill(task, actions);
+                // Any list is newer than the steal of what an earlier server started.
+                self.local.insert(task, Local::adopted(number, 0));
+            }
+        }
+        match found {
+            Found::Alive if known.is_some_and(|(known, _)| known > number) => {
+                actions.push(Action::Stop { attempt, grace_ms: 0 });
+            }
+            Found::Alive => {
+                self.check_local(task, actions);
+                if self.synced.is_some() {
+                    self.disowned(task, self.view.revision, actions);
+                }
+            }
+            Found::Ended(outcome) => self.ended(attempt, outcome, actions),
+        }
+    }
+
+    /// Attempt `number` is settled; a later one that the store says runs here was hidden behind it.
+    pub(super) fn claim_later_attempt(&mut self, task: TaskId, number: u32, actions: &mut Vec<Action>) {
+        let entry = self.identity.and_then(|(me, _)| self.view.run_entry(me, task));
+        if entry.is_some_and(|entry| entry.attempt > number) {
+            self.check_local(task, actions);
         }
     }
 
@@ -128,7 +175,10 @@ impl Node {
         }
         let mine = |t: &Task| matches!(&t.state, TaskState::Running { node, .. } if self.is_me(*node));
         match record.filter(mine) {
-            Some(record) => self.begin(record, revision, actions),
+            Some(record) => {
+                self.begin(record, revision, actions);
+                self.check_local(task, actions);
+            }
             None => {
                 self.local.remove(&task);
             }

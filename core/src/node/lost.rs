@@ -11,20 +11,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Proposals for lost tasks in flight at once: enough to fill batches, few enough that steals do not wait behind them.
 const IN_FLIGHT_MAX: usize = 200;
+/// The reply comes before the watch shows its effect: a decided task is left alone until the view moves it, or this long.
+const SETTLE_MS: u64 = 1_000;
 
 /// Nodes seen without a key, and tasks of theirs that are being requeued.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lost {
     act_at: BTreeMap<NodeId, BootMs>,
     in_flight: BTreeSet<TaskId>,
+    decided: BTreeMap<TaskId, BootMs>,
 }
 
 impl Lost {
-    pub(super) fn decided(&mut self, task: TaskId) {
+    pub(super) fn decided(&mut self, task: TaskId, now: BootMs) {
         self.in_flight.remove(&task);
+        self.decided.insert(task, now.plus(SETTLE_MS));
+    }
+    /// The view has moved the task.
+    pub(super) fn moved(&mut self, task: TaskId) {
+        self.decided.remove(&task);
     }
     pub(super) fn next_deadline(&self, now: BootMs) -> Option<BootMs> {
-        self.act_at.values().copied().filter(|at| *at > now).min()
+        self.act_at.values().chain(self.decided.values()).copied().filter(|at| *at > now).min()
     }
 }
 
@@ -32,6 +40,7 @@ impl Node {
     pub(super) fn requeue_lost(&mut self, me: NodeId, now: BootMs, actions: &mut Vec<Action>) {
         let lost: Vec<NodeId> = self.view.lost_nodes().collect();
         self.lost.act_at.retain(|node, _| lost.contains(node));
+        self.lost.decided.retain(|_, until| *until > now);
         for node in lost {
             let act_at = match self.lost.act_at.get(&node) {
                 Some(at) => *at,
@@ -45,7 +54,9 @@ impl Node {
                 continue;
             }
             let room = IN_FLIGHT_MAX.saturating_sub(self.lost.in_flight.len());
-            let idle = |(task, _): &(TaskId, _)| !self.lost.in_flight.contains(task);
+            let idle = |(task, _): &(TaskId, _)| {
+                !self.lost.in_flight.contains(task) && !self.lost.decided.contains_key(task)
+            };
             let tasks: Vec<(TaskId, u32)> =
                 self.view.running_on(node).filter(idle).take(room).map(|(t, e)| (t, e.attempt)).collect();
             for (task, attempt) in tasks {
