@@ -4,7 +4,10 @@
 //! through [`moves`], which guards it.
 
 pub mod etcd;
+pub mod fault;
 pub mod key;
+pub mod list_watch;
+pub mod memory;
 pub mod moves;
 pub mod port;
 pub mod record;

@@ -1,0 +1,49 @@
+//! Tasks and nodes to try things on.
+
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::resources::Resources;
+use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::task::{Exit, ExitHow, Task};
+use shoal_core::time::WallMs;
+use shoal_core::transition::{Outcome, Transition, apply};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+pub fn task(number: u128) -> Task {
+    let spec = TaskSpec {
+        command: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+        root: "default".to_owned(),
+        resources: Resources { cpu_milli: 1000, memory_bytes: 64 << 20 },
+        pids_max: 64,
+        name: String::new(),
+        user: String::new(),
+        workdir: "/".to_owned(),
+        time_limit_ms: 0,
+        kill_grace_ms: 1000,
+        max_attempts: 3,
+        on_node_loss: OnNodeLoss::Requeue,
+        unknown: Unknown::new(),
+    };
+    Task::new(TaskId(Uuid::from_u128(number)), spec, 0, WallMs(1_000_000))
+}
+
+pub fn node(number: u128) -> NodeId {
+    NodeId(Uuid::from_u128(0xffff_0000 + number))
+}
+
+pub fn stolen(task: &Task, by: NodeId) -> Task {
+    let steal = Transition::Steal { node: by, node_name: "n".to_owned() };
+    apply(task, &steal, WallMs(1_001_000)).unwrap()
+}
+
+pub fn finished(task: &Task) -> Task {
+    let node = task.node().expect("it runs");
+    let outcome = Outcome::Exited(Exit { how: ExitHow::Code(0), oom_killed: false });
+    apply(task, &Transition::Finish { node, attempt: task.attempt, outcome }, WallMs(1_002_000)).unwrap()
+}
+
+pub fn lost(task: &Task) -> Task {
+    let node = task.node().expect("it runs");
+    apply(task, &Transition::Lose { node, attempt: task.attempt }, WallMs(1_003_000)).unwrap()
+}
