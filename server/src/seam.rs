@@ -10,6 +10,7 @@ use shoal_core::resources::Resources;
 use shoal_core::task::Task;
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Illegal, Transition};
+pub use shoal_core::why::Waiting;
 use shoal_store::port::{Revision, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,17 +77,6 @@ pub struct NodeInfo {
     pub free: Resources,
     /// How many tasks run there.
     pub running: u32,
-}
-
-/// Why a queued task waits.
-#[derive(Clone, Debug, Default)]
-pub struct Waiting {
-    /// One sentence.
-    pub summary: String,
-    /// Queued tasks before it.
-    pub ahead: u64,
-    /// Node name and the reason it does not take the task.
-    pub nodes: Vec<(String, String)>,
 }
 
 /// Questions that the node loop answers from its view.

@@ -1,0 +1,13 @@
+//! Nodes: who lives and what is free.
+
+use super::Service;
+use shoal_proto::convert::task::node_to_wire;
+use shoal_proto::v1;
+
+/// Lists live nodes by name.
+pub async fn nodes(service: &Service) -> v1::NodesResponse {
+    let mut nodes = service.api.insight.nodes().await;
+    nodes.sort_by(|a, b| (&a.entry.name, a.id).cmp(&(&b.entry.name, b.id)));
+    let wire = nodes.iter().map(|node| node_to_wire(node.id, &node.entry, &node.free, node.running));
+    v1::NodesResponse { nodes: wire.collect() }
+}

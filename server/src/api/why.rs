@@ -1,0 +1,42 @@
+//! Why: what keeps a task from running.
+
+use super::error::ApiError;
+use super::{Service, resolve};
+use shoal_core::task::{Task, TaskState};
+use shoal_proto::convert::task::state_to_wire;
+use shoal_proto::v1;
+
+/// Says why a task waits, or what has become of it.
+pub async fn why(service: &Service, request: v1::WhyRequest) -> Result<v1::WhyResponse, ApiError> {
+    let task = resolve::task(service, &request.task).await?.value;
+    let mut answer =
+        v1::WhyResponse { state: state_to_wire(&task.state).into(), ..v1::WhyResponse::default() };
+    if task.state != TaskState::Queued {
+        answer.summary = not_waiting(&task);
+        return Ok(answer);
+    }
+    match service.api.insight.why(task.id).await {
+        Some(waiting) => {
+            answer.summary = waiting.summary;
+            answer.ahead = waiting.ahead;
+            let reasons = waiting.nodes.into_iter();
+            answer.nodes = reasons.map(|(node_name, reason)| v1::NodeReason { node_name, reason }).collect();
+        }
+        None => "queued a moment ago: this node has not planned with it yet".clone_into(&mut answer.summary),
+    }
+    Ok(answer)
+}
+
+fn not_waiting(task: &Task) -> String {
+    let node = task.attempts.last().map_or("its node", |attempt| attempt.node_name.as_str());
+    match &task.state {
+        TaskState::Queued => "it waits".to_owned(),
+        TaskState::Running { cancel: None, .. } => format!("it runs on {node}, attempt {}", task.attempt),
+        TaskState::Running { cancel: Some(cancel), .. } => {
+            format!("{node} is ending it: canceled by {:?}", cancel.by)
+        }
+        TaskState::Complete { exit } => format!("it has ended: {exit}"),
+        TaskState::Canceled { cancel } => format!("it was canceled by {:?}: {}", cancel.by, cancel.reason),
+        TaskState::Failed { failure } => format!("it failed: {}", failure.message),
+    }
+}

@@ -1,0 +1,120 @@
+//! Which attempt's log is meant, whether it has begun, and when it has ended: all from the task's record, read again on every change.
+
+use crate::api::error::ApiError;
+use crate::api::records;
+use crate::seam::{Api, TaskChanged};
+use shoal_core::id::TaskId;
+use shoal_core::task::Task;
+use shoal_store::port::Revision;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, Interval, interval_at};
+
+/// The slow reconcile: the record is read again, in case a change was never told.
+const RECONCILE: Duration = Duration::from_secs(10);
+
+/// What the record says of the attempt that is asked for.
+pub enum Look {
+    /// A node has taken it.
+    Begun(Box<Task>, u32),
+    /// This attempt is still to come.
+    NotYet(u32),
+    /// The task ended before any node took it.
+    NeverRan(TaskId),
+}
+
+/// The record of one task, followed through its changes.
+pub struct Record {
+    api: Arc<Api>,
+    task: TaskId,
+    changes: broadcast::Receiver<TaskChanged>,
+    reconcile: Interval,
+}
+
+impl Record {
+    /// `changes` must have been subscribed before the record was read.
+    pub fn new(api: Arc<Api>, changes: broadcast::Receiver<TaskChanged>, task: TaskId) -> Record {
+        let reconcile = interval_at(Instant::now() + RECONCILE, RECONCILE);
+        Record { api, task, changes, reconcile }
+    }
+
+    /// The record as it is now.
+    pub async fn read(&self) -> Result<Task, ApiError> {
+        self.read_since(Revision::MAX).await
+    }
+
+    /// The record after its next change, or a little later. Safe to drop and call again.
+    pub async fn changed(&mut self) -> Result<Task, ApiError> {
+        let least = loop {
+            tokio::select! {
+                () = self.api.shutdown.cancelled() => return Err(ApiError::Stopping),
+                _ = self.reconcile.tick() => break Revision::MAX,
+                change = self.changes.recv() => match change {
+                    Ok(change) if change.task == self.task => break change.revision,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break Revision::MAX,
+                    Err(RecvError::Closed) => return Err(ApiError::Stopping),
+                },
+            }
+        };
+        // Should the caller drop this read, the next change or the reconcile reads again.
+        self.read_since(least).await
+    }
+
+    async fn read_since(&self, least: Revision) -> Result<Task, ApiError> {
+        let found = records::read_since(&*self.api.store, &HashMap::from([(self.task, least)])).await?;
+        let stored =
+            found.into_iter().next().ok_or_else(|| ApiError::NoTask { task: self.task.to_string() })?;
+        Ok(stored.value)
+    }
+}
+
+/// Waits for an attempt to begin.
+pub struct Begin {
+    record: Record,
+    wanted: u32,
+}
+
+impl Begin {
+    /// `wanted` is the attempt's number, 0 for the latest.
+    pub fn new(api: Arc<Api>, changes: broadcast::Receiver<TaskChanged>, task: TaskId, wanted: u32) -> Begin {
+        Begin { record: Record::new(api, changes, task), wanted }
+    }
+
+    /// How it is now.
+    pub async fn look(&self) -> Result<Look, ApiError> {
+        look(self.record.read().await?, self.wanted)
+    }
+
+    /// How it is when it is no longer still to come.
+    pub async fn wait(&mut self) -> Result<Look, ApiError> {
+        loop {
+            match look(self.record.changed().await?, self.wanted)? {
+                Look::NotYet(_) => {}
+                settled @ (Look::Begun(..) | Look::NeverRan(_)) => return Ok(settled),
+            }
+        }
+    }
+}
+
+fn look(task: Task, wanted: u32) -> Result<Look, ApiError> {
+    let latest = task.attempts.last().map_or(0, |attempt| attempt.number);
+    let number = if wanted == 0 { latest.max(1) } else { wanted };
+    if task.attempts.iter().any(|attempt| attempt.number == number) {
+        return Ok(Look::Begun(Box::new(task), number));
+    }
+    if !task.state.is_terminal() {
+        return Ok(Look::NotYet(number));
+    }
+    if wanted == 0 {
+        return Ok(Look::NeverRan(task.id));
+    }
+    Err(ApiError::NoAttempt { task: task.id, attempt: wanted, last: task.attempts.len() })
+}
+
+/// Whether the attempt's end is recorded. Its log was durable before.
+pub fn has_ended(task: &Task, number: u32) -> bool {
+    task.attempts.iter().any(|attempt| attempt.number == number && attempt.ended.is_some())
+}
