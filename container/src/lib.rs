@@ -1,3 +1,16 @@
-//! container
+//! The privileged part of Shoal: the runner (a single-threaded fork server that starts containers on request), the stub
+//! (each container's PID 1, which carries the deadline and the task's log and wait status), and what both stand on: cgroups,
+//! root file systems, the protocol to the server and the page that holds the deadline.
+//!
+//! This crate alone contains `unsafe`, and knows neither the store nor the scheduler.
 
+pub mod cgroup;
+pub mod deadline;
 pub mod protocol;
+pub mod record;
+pub mod runner;
+mod stub;
+mod sys;
+pub mod wire;
+
+pub use stub::log::truncation_marker;

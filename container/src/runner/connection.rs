@@ -1,0 +1,123 @@
+//! The connection to the server: at most one, a new one replaces the old. Never waited for: what cannot be written is kept up to a bound, and a
+//! server that does not read beyond that is cut off. It loses nothing by it, since the next `Welcome` says everything again.
+
+use super::{Runner, TOKEN_CONNECTION};
+use crate::protocol::{Event, FRAME_BYTES_MAX, Report, VERSION};
+use crate::wire::{self, Decoder};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use std::os::fd::OwnedFd;
+
+/// Bytes kept for a server that does not read.
+const OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Attempts beyond this many bytes of `Welcome` are told as separate events.
+const WELCOME_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+/// What a report takes in JSON beside its texts; generous.
+const REPORT_BYTES: usize = 160;
+
+/// One connection.
+pub struct Connection {
+    socket: OwnedFd,
+    /// What came and was not handled yet.
+    pub decoder: Decoder,
+    /// Whether `Hello` came.
+    pub greeted: bool,
+    output: Vec<u8>,
+    /// Whether epoll tells when there is room to write.
+    waits_to_write: bool,
+}
+
+impl Runner {
+    pub(super) fn accept(&mut self) {
+        let Some(listener) = self.state.listener() else { return };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(socket) = rustix::net::accept_with(listener, flags) else { return };
+        self.connection = None; // closed before the new one is watched: the token is the same
+        let data = epoll::EventData::new_u64(TOKEN_CONNECTION);
+        if epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN).is_ok() {
+            self.connection = Some(Connection {
+                socket,
+                decoder: Decoder::default(),
+                greeted: false,
+                output: Vec::new(),
+                waits_to_write: false,
+            });
+        }
+    }
+
+    /// Reads once; requests are handled by [`Runner::serve_requests`].
+    pub(super) fn receive(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        // Frames that wait already are enough for a while; the socket holds the rest back.
+        if connection.decoder.ready() {
+            return;
+        }
+        let mut bytes = [0; READ_BYTES];
+        match rustix::io::read(&connection.socket, &mut bytes[..]) {
+            Ok(0) => self.connection = None,
+            Ok(read) => connection.decoder.push(&bytes[..read]),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.connection = None,
+        }
+    }
+
+    /// Queues an event for the server, if one is there to hear it.
+    pub(super) fn tell(&mut self, event: &Event) {
+        let Some(connection) = self.connection.as_mut().filter(|c| c.greeted) else { return };
+        match wire::encode(event) {
+            Ok(frame) if connection.output.len() + frame.len() <= OUTPUT_BYTES_MAX => {
+                connection.output.extend_from_slice(&frame);
+            }
+            _ => self.connection = None,
+        }
+    }
+
+    /// Answers `Hello` with all attempts that are not forgotten. Ends beyond the size of a frame follow as events.
+    pub(super) fn welcome(&mut self) {
+        let mut bytes = 0;
+        let (attempts, rest): (Vec<Report>, Vec<Report>) =
+            self.attempts.reports().into_iter().partition(|report| {
+                bytes += REPORT_BYTES + serde_json::to_vec(report).map_or(0, |text| text.len());
+                report.end.is_none() || bytes <= WELCOME_BYTES_MAX
+            });
+        self.tell(&Event::Welcome { version: VERSION, attempts });
+        for Report { id, end } in rest {
+            if let Some(end) = end {
+                self.tell(&Event::Ended { id, end });
+            }
+        }
+    }
+
+    /// Writes what the socket takes now.
+    pub(super) fn flush(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let mut written = 0;
+        while written < connection.output.len() {
+            let rest = &connection.output[written..];
+            match rustix::net::send(&connection.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(n) => written += n,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.connection = None;
+                    return;
+                }
+            }
+        }
+        connection.output.drain(..written);
+        let wants = !connection.output.is_empty();
+        if wants != connection.waits_to_write {
+            let mut flags = epoll::EventFlags::IN;
+            flags.set(epoll::EventFlags::OUT, wants);
+            let data = epoll::EventData::new_u64(TOKEN_CONNECTION);
+            if epoll::modify(&self.epoll, &connection.socket, data, flags).is_err() {
+                self.connection = None;
+                return;
+            }
+            connection.waits_to_write = wants;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Starting an attempt: its directory and files, the fork, and the watch on what was forked. Whatever fails is that attempt's end, never the runner's.
+
+use super::Runner;
+use super::attempt::{Alive, Happening, Phase};
+use crate::deadline::{DeadlineError, DeadlinePage};
+use crate::protocol::{Cause, End, Event, Start};
+use crate::record::{AttemptDir, RecordError, StatusRecord};
+use crate::stub::{self, Job};
+use crate::sys::{self, Fork};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+/// An id names a directory and a control group.
+const ID_BYTES_MAX: usize = 100;
+/// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group.
+const NAMESPACES: i32 =
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET;
+
+/// Why an attempt could not be started. Its `Display` is what the user reads.
+#[derive(Debug, thiserror::Error)]
+enum LaunchError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Deadline(#[from] DeadlineError),
+    #[error("make a pipe: {0}")]
+    Pipe(io::Error),
+    #[error("make the container's process: {0}")]
+    Fork(io::Error),
+}
+
+impl Runner {
+    pub(super) fn start(&mut self, start: Start) {
+        if let Err(why) = self.acceptable(&start) {
+            return self.refuse(Some(start.id), why);
+        }
+        let dir = AttemptDir::at(&self.options.attempts_dir, &start.id);
+        match dir.create() {
+            Ok(()) => {}
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => return self.again(start.id),
+            Err(error) => return self.refuse(Some(start.id), error.to_string()),
+        }
+        if let Err(error) = self.launch(&start, &dir) {
+            let cause = Cause::Setup(error.to_string());
+            // The directory stays, so that the id cannot start again; without room for the record it says nothing.
+            if let Ok(status) = dir.open_status() {
+                let _ = StatusRecord::new(cause.clone(), false).write(status.as_fd());
+            }
+            let end = End { cause, oom_killed: false, log_truncated: false };
+            self.attempts.insert(start.id.clone(), Phase::Ended(end.clone()));
+            self.tell(&Event::Ended { id: start.id, end });
+        }
+    }
+
+    /// What can be known to be wrong before anything is made.
+    fn acceptable(&self, start: &Start) -> Result<(), String> {
+        let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if self.shutting_down {
+            return Err("the runner is ending".to_owned());
+        }
+        if start.id.is_empty()
+            || start.id.len() > ID_BYTES_MAX
+            || start.id.starts_with('.')
+            || !start.id.bytes().all(named)
+        {
+            return Err(format!(
+                "an id has 1 to {ID_BYTES_MAX} letters, digits, '-', '_' or '.', and no '.' first"
+            ));
+        }
+        if !start.workdir.starts_with('/') {
+            return Err(format!("the working directory must be absolute, not {:?}", start.workdir));
+        }
+        if start.limits.memory_bytes == 0 || start.limits.pids_max == 0 || start.limits.cpu_milli == 0 {
+            return Err("memory, processes and cpu must each be limited above 0".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The same id came before: its end is told again if it is known, and in no case does anything start.
+    fn again(&mut self, id: String) {
+        match self.attempts.end(&id).cloned() {
+            Some(end) => self.tell(&Event::Ended { id, end }),
+            None if self.attempts.number(&id).is_some() => {
+                self.refuse(Some(id), "it was started already".to_owned())
+            }
+            None => self.refuse(Some(id), "it was started before and is forgotten".to_owned()),
+        }
+    }
+
+    fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
+        let page = self.page(&start.deadline_page)?;
+        dir.write_start(start)?;
+        let log = dir.create_log()?;
+        let status = dir.open_status()?;
+        let (report, report_end) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| LaunchError::Pipe(e.into()))?;
+        let group = self.cgroups.group(&start.id);
+        let job = Job {
+            start,
+            uid: self.options.task_uid,
+            gid: self.options.task_gid,
+            group: &group,
+            page: &page,
+            status: status.as_fd(),
+            log: log.as_fd(),
+            report: report_end.as_fd(),
+            open_files: self.open_files,
+        };
+        // SAFETY: the runner has one thread, and the child's branch never returns.
+        #[allow(unsafe_code)]
+        let (pid, pidfd) = match unsafe { sys::fork_into(NAMESPACES) }.map_err(LaunchError::Fork)? {
+            Fork::Child => stub::main(&job),
+            Fork::Parent(pid, pidfd) => (pid, pidfd),
+        };
+        let alive =
+            Alive { pid, pidfd, report: Some(report), page: Some(page), kill_at_ms: None, killed: None };
+        self.watch_alive(start.id.clone(), alive);
+        Ok(())
+    }
+
+    /// Adds a living attempt and watches it. If even that cannot be had, it is killed, and found dead by the timer.
+    pub(super) fn watch_alive(&mut self, id: String, alive: Alive) {
+        let number = self.attempts.insert(id, Phase::Alive(alive));
+        let Some(alive) = self.attempts.alive_mut(number) else { return };
+        let (pidfd, report) = (alive.pidfd.as_fd(), alive.report.as_ref().map(OwnedFd::as_fd));
+        let data =
+            |happening| rustix::event::epoll::EventData::new_u64(super::attempt::token(number, happening));
+        let flags = rustix::event::epoll::EventFlags::IN;
+        let watched =
+            rustix::event::epoll::add(&self.epoll, pidfd, data(Happening::Exit), flags).and_then(|()| {
+                report.map_or(Ok(()), |fd| {
+                    rustix::event::epoll::add(&self.epoll, fd, data(Happening::Report), flags)
+                })
+            });
+        if watched.is_err() {
+            self.kill(number, "the runner could not watch it");
+            self.reap_blindly(number);
+        }
+    }
+
+    /// The mapped page of this path; mapped once for all its attempts.
+    pub(super) fn page(&mut self, path: &Path) -> Result<Rc<DeadlinePage>, DeadlineError> {
+        if let Some(page) = self.pages.get(path) {
+            return Ok(Rc::clone(page));
+        }
+        // Pages of earlier incarnations that no attempt uses any more go when a new one comes.
+        self.pages.retain(|_, page| Rc::strong_count(page) > 1);
+        let page = Rc::new(DeadlinePage::open(path)?);
+        self.pages.insert(path.to_owned(), Rc::clone(&page));
+        Ok(page)
+    }
+}

@@ -1,0 +1,228 @@
+//! The runner: a small single-threaded fork server that starts, watches and cleans up a node's containers, on behalf of a server that may die
+//! and come back. One epoll loop owns everything; nothing in it waits for the server or for a task.
+//!
+//! Each attempt's process is its own PID 1 (the stub) and does nearly all the work itself, in parallel; the runner makes the attempt's directory,
+//! forks, and after the end removes the control group and tells the server until that has forgotten.
+
+mod attempt;
+mod connection;
+mod end;
+mod launch;
+mod options;
+mod requests;
+mod scan;
+mod state;
+mod timers;
+
+pub use options::{Options, OptionsError};
+
+use crate::cgroup::{CgroupError, Cgroups};
+use crate::deadline::{DeadlinePage, boottime_ms};
+use crate::sys;
+use attempt::Attempts;
+use connection::Connection;
+use rustix::event::epoll;
+use rustix::process::Rlimit;
+use state::StateDir;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Without a connection and without a live attempt for so long, the runner ends by itself.
+const IDLE_MS: u64 = 30_000;
+/// Events taken from epoll at a time.
+const EVENTS_MAX: usize = 64;
+/// Epoll tokens of what is there once; attempts follow.
+const TOKEN_LISTENER: u64 = 0;
+const TOKEN_SIGNALS: u64 = 1;
+const TOKEN_CONNECTION: u64 = 2;
+
+/// Why the runner cannot start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// Another runner serves the state directory.
+    #[error("another runner ({pid}) serves {path}")]
+    Taken {
+        /// The state directory.
+        path: PathBuf,
+        /// The other's process.
+        pid: i32,
+    },
+    /// A file operation at the start failed.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No control groups.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
+    /// A system call that the loop cannot go on without.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl RunnerError {
+    fn system(action: &'static str, source: impl Into<io::Error>) -> RunnerError {
+        RunnerError::System { action, source: source.into() }
+    }
+}
+
+/// The runner's state, all of it.
+pub struct Runner {
+    options: Options,
+    state: StateDir,
+    cgroups: Cgroups,
+    epoll: OwnedFd,
+    signals: OwnedFd,
+    connection: Option<Connection>,
+    attempts: Attempts,
+    pages: HashMap<PathBuf, Rc<DeadlinePage>>,
+    /// The limit of open files before it was raised: the tasks'.
+    open_files: Rlimit,
+    /// Attempts below this number must be dead before `AllDead` is said.
+    all_dead_below: Option<u64>,
+    shutting_down: bool,
+    /// Since when there is nothing to do, on the boot-time clock.
+    idle_since_ms: Option<u64>,
+}
+
+impl Runner {
+    /// Takes the state directory, finds the control groups, listens, and adopts what an earlier runner left.
+    pub fn open(options: Options) -> Result<Runner, RunnerError> {
+        detach();
+        let state = StateDir::take(&options.state_dir)?;
+        std::fs::create_dir_all(&options.attempts_dir).map_err(|source| RunnerError::File {
+            action: "make",
+            path: options.attempts_dir.clone(),
+            source,
+        })?;
+        let cgroups = Cgroups::prepare(state.path())?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|e| RunnerError::system("make an epoll", e))?;
+        // SIGCHLD and the stop signal are never read here, but blocked: stubs are born with this mask and must not lose a signal.
+        let blocked = [libc::SIGTERM, libc::SIGINT];
+        let signals =
+            sys::block_and_open_signalfd(&blocked).map_err(|e| RunnerError::system("open a signalfd", e))?;
+        sys::block_and_open_signalfd(&[libc::SIGCHLD, sys::stop_signal()])
+            .map_err(|e| RunnerError::system("block signals", e))?;
+        let mut runner = Runner {
+            open_files: raise_open_files(),
+            options,
+            state,
+            cgroups,
+            epoll,
+            signals,
+            connection: None,
+            attempts: Attempts::default(),
+            pages: HashMap::new(),
+            all_dead_below: None,
+            shutting_down: false,
+            idle_since_ms: None,
+        };
+        runner.scan();
+        runner.state.listen()?;
+        let both = [(runner.state.listener(), TOKEN_LISTENER), (Some(&runner.signals), TOKEN_SIGNALS)];
+        for (fd, token) in both {
+            let fd = fd.expect("listen has just made the listener");
+            epoll::add(&runner.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
+                .map_err(|e| RunnerError::system("watch a descriptor", e))?;
+        }
+        Ok(runner)
+    }
+
+    /// Serves until it is told to end or idle for long.
+    pub fn run(mut self) -> Result<(), RunnerError> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        while !self.finished() {
+            let timeout = self.timeout_ms().map(|ms| rustix::event::Timespec {
+                tv_sec: (ms / 1000) as i64,
+                tv_nsec: (ms % 1000) as i64 * 1_000_000,
+            });
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(RunnerError::system("wait for events", error)),
+            }
+            for event in &events {
+                self.handle(event.data.u64());
+            }
+            self.serve_requests();
+            self.keep_timers();
+            self.after_turn();
+        }
+        self.connection = None;
+        self.state.release();
+        self.cgroups.remove();
+        Ok(())
+    }
+
+    fn handle(&mut self, token: u64) {
+        match token {
+            TOKEN_LISTENER => self.accept(),
+            TOKEN_SIGNALS => {
+                while let Ok(Some(_)) = sys::read_signal(&self.signals) {
+                    self.shut_down();
+                }
+            }
+            TOKEN_CONNECTION => self.receive(),
+            token => self.attempt_event(token),
+        }
+    }
+
+    /// What depends on all that happened in a turn.
+    fn after_turn(&mut self) {
+        self.report_all_dead();
+        self.flush();
+        let idle = self.connection.is_none() && self.attempts.none_live();
+        self.idle_since_ms = match (idle, self.idle_since_ms) {
+            (true, None) => Some(boottime_ms()),
+            (true, since) => since,
+            (false, _) => None,
+        };
+    }
+
+    fn finished(&self) -> bool {
+        let idle_long = self.idle_since_ms.is_some_and(|since| boottime_ms() >= since + IDLE_MS);
+        idle_long || (self.shutting_down && self.attempts.none_live())
+    }
+
+    fn shut_down(&mut self) {
+        self.shutting_down = true;
+        self.kill_all("the runner was told to end");
+    }
+}
+
+/// Makes this process independent of the one that started it.
+fn detach() {
+    sys::ignore_signal(libc::SIGPIPE);
+    sys::ignore_signal(libc::SIGHUP);
+    // Fails when it leads a session already, which is as good.
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
+    let _ = null.and_then(rustix::stdio::dup2_stdin);
+    // The runner must outlive every task when memory is short; without the privilege it goes on all the same.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    let _ = rustix::thread::set_name(c"shoal-runner");
+}
+
+/// Two descriptors for each live attempt: as many as we are allowed. Returns the limit as it was.
+fn raise_open_files() -> Rlimit {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, maximum: before.maximum });
+    before
+}

@@ -1,0 +1,73 @@
+//! What an earlier runner left: ends that were not forgotten, stubs that live on and are adopted, and attempts whose stub is gone.
+//! Control groups without a living stub are emptied and removed.
+
+use super::Runner;
+use super::attempt::{Alive, Phase};
+use super::end::vanished;
+use crate::protocol::End;
+use crate::record::{self, AttemptDir, StatusRecord};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::{AsFd, OwnedFd};
+
+impl Runner {
+    pub(super) fn scan(&mut self) {
+        let mut ids: Vec<String> = std::fs::read_dir(&self.options.attempts_dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        ids.sort();
+        for id in ids {
+            let dir = AttemptDir::at(&self.options.attempts_dir, &id);
+            if dir.path().is_dir() && !dir.is_done() {
+                self.recover(id, &dir);
+            }
+        }
+        self.sweep();
+    }
+
+    fn recover(&mut self, id: String, dir: &AttemptDir) {
+        let Ok(status) = dir.open_status() else { return };
+        if let Some((pid, pidfd)) = living_stub(&status) {
+            let page = dir.read_start().ok().and_then(|start| self.page(&start.deadline_page).ok());
+            let alive = Alive { pid, pidfd, report: None, page, kill_at_ms: None, killed: None };
+            return self.watch_alive(id, alive);
+        }
+        let oom_killed = self.cgroups.group(&id).oom_killed();
+        let end = match StatusRecord::read(status.as_fd()) {
+            Some(record) => End { cause: record.cause, oom_killed, log_truncated: record.log_truncated },
+            None => {
+                let why = "its stub was gone when the runner came back".to_owned();
+                vanished(dir, status.as_fd(), why, oom_killed)
+            }
+        };
+        self.attempts.insert(id, Phase::Ended(end));
+    }
+
+    /// Kills and removes groups that belong to no living attempt.
+    fn sweep(&mut self) {
+        for id in self.cgroups.existing() {
+            if self.attempts.number(&id).is_some_and(|number| self.attempts.alive_mut(number).is_some()) {
+                continue;
+            }
+            let group = self.cgroups.group(&id);
+            if group.remove().is_err() {
+                // Without an attempt to tell of, nobody waits for it: a later start tries again.
+                group.kill();
+                let _ = group.remove();
+            }
+        }
+    }
+}
+
+/// The stub that holds the lock of the attempt's status. When there is none, this process holds the lock until it closes `status`, so
+/// that a stub that is only being born finds the attempt decided.
+fn living_stub(status: &OwnedFd) -> Option<(Pid, OwnedFd)> {
+    if record::try_lock(status).ok()? {
+        return None;
+    }
+    let pid = record::lock_holder(status).ok()??;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The pid may have been another's by the time it was opened: whoever holds the lock still is who we opened.
+    (record::lock_holder(status).ok()? == Some(pid)).then_some((pid, pidfd))
+}

@@ -1,0 +1,45 @@
+//! The runner's timers: computed from the state at each turn of the loop rather than kept beside it.
+
+use super::attempt::Phase;
+use super::{IDLE_MS, Runner};
+use crate::deadline::{boottime_ms, boottime_ns};
+
+impl Runner {
+    /// How long the loop may sleep; `None` is for ever.
+    pub(super) fn timeout_ms(&self) -> Option<u64> {
+        if self.request_waits() {
+            return Some(0);
+        }
+        let attempts = self.attempts.iter_live().filter_map(|attempt| match &attempt.phase {
+            Phase::Alive(alive) if alive.killed.is_some() => None,
+            Phase::Alive(alive) => {
+                // Rounded up: a deadline that is not over yet must not wake us over and over.
+                let deadline = alive.page.as_ref().map(|page| page.read().div_ceil(1_000_000));
+                deadline.into_iter().chain(alive.kill_at_ms).min()
+            }
+            Phase::Removing { at_ms, .. } => Some(*at_ms),
+            Phase::Ended(_) => None,
+        });
+        let idle = self.idle_since_ms.map(|since| since + IDLE_MS);
+        attempts.chain(idle).min().map(|at| at.saturating_sub(boottime_ms()))
+    }
+
+    pub(super) fn keep_timers(&mut self) {
+        let (now_ms, now_ns) = (boottime_ms(), boottime_ns());
+        for number in self.attempts.live() {
+            let Some(attempt) = self.attempts.get_mut(number) else { continue };
+            match &attempt.phase {
+                Phase::Alive(alive) if alive.killed.is_some() => {}
+                Phase::Alive(alive) if alive.page.as_ref().is_some_and(|page| page.read() <= now_ns) => {
+                    // The stub does this itself; this is for a stub that a disk has stopped.
+                    self.kill(number, "the node's deadline passed");
+                }
+                Phase::Alive(alive) if alive.kill_at_ms.is_some_and(|at| at <= now_ms) => {
+                    self.kill(number, "it did not end when it was stopped");
+                }
+                Phase::Removing { at_ms, .. } if *at_ms <= now_ms => self.remove_group(number),
+                _ => {}
+            }
+        }
+    }
+}

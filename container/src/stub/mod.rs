@@ -1,0 +1,102 @@
+//! The stub: PID 1 of every container, shim and init in one. It is forked by the runner (never executed), makes the container around itself, forks the
+//! task, and stays: it carries the deadline, the log, the time limit and the stop, reaps, and writes the exact wait status.
+//!
+//! It needs neither server nor runner while it lives. It must never outlive the deadline, never run a task without its limits, and
+//! never leave a process behind: when it exits the kernel kills its pid namespace.
+
+mod devices;
+mod error;
+pub mod log;
+mod mounts;
+mod privileges;
+mod program;
+mod root;
+mod supervise;
+mod task;
+
+use crate::cgroup::Group;
+use crate::deadline::DeadlinePage;
+use crate::protocol::{Cause, Start};
+use crate::record::{self, StatusRecord};
+use crate::sys;
+use error::{SetupError, Step};
+use rustix::fs::Mode;
+use rustix::process::Rlimit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Written to the report pipe once the task's program has been executed.
+pub const STARTED: u8 = b'S';
+
+/// The stub's exit code when the deadline had passed; for people, the runner reads the page itself.
+pub const EXIT_DEADLINE: i32 = 124;
+
+/// What a stub needs, prepared by the runner before the fork; the descriptors are the stub's own after it.
+pub struct Job<'a> {
+    /// The request.
+    pub start: &'a Start,
+    /// The user of the task.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The attempt's control group; not made yet.
+    pub group: &'a Group,
+    /// The deadline.
+    pub page: &'a DeadlinePage,
+    /// The attempt's `status`.
+    pub status: BorrowedFd<'a>,
+    /// The attempt's `log`.
+    pub log: BorrowedFd<'a>,
+    /// To the runner.
+    pub report: BorrowedFd<'a>,
+    /// The limit of open files that tasks get (the runner's own is raised).
+    pub open_files: Rlimit,
+}
+
+/// Runs the stub to its end. To be called in a process just forked from the single-threaded runner.
+pub fn main(job: &Job<'_>) -> ! {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(job)));
+    if let Ok(Err(error)) = result {
+        let record = StatusRecord::new(Cause::Setup(error.to_string()), false);
+        // Without a record the runner reports the attempt as vanished, so a full disk loses the reason and nothing else.
+        let _ = record.write(job.status);
+    }
+    sys::exit_now(1)
+}
+
+fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
+    own_the_attempt(job)?;
+    let _ = rustix::thread::set_name(c"shoal-stub");
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    // Into the group first, so that all that follows is limited and accounted.
+    job.group.create()?;
+    job.group.limit(&job.start.limits)?;
+    job.group.join()?;
+    sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
+    die_past_deadline(job);
+    rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
+    sys::loopback_up().step("bring up the loopback interface")?;
+    root::enter(job)?;
+    privileges::prepare_stub()?;
+    supervise::run(job)
+}
+
+/// Takes the lock that says this attempt has a stub, unless a runner has declared it vanished already, and lets go of all that is the runner's.
+fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
+    let mut keep = [job.status.as_raw_fd(), job.log.as_raw_fd(), job.report.as_raw_fd()];
+    // SAFETY: this process was just forked and uses none of the runner's descriptors but these three.
+    #[allow(unsafe_code)]
+    unsafe { sys::close_all_but(&mut keep) }.step("close the runner's files")?;
+    let locked = record::try_lock(job.status).step("lock the status")?;
+    let empty = rustix::fs::fstat(job.status).step("look at the status")?.st_size == 0;
+    if !(locked && empty) {
+        sys::exit_now(1);
+    }
+    Ok(())
+}
+
+/// Ends the stub, and with it the container, when the deadline has passed. Writes nothing: a disk may be what is stuck.
+fn die_past_deadline(job: &Job<'_>) {
+    if job.page.passed() {
+        sys::exit_now(EXIT_DEADLINE);
+    }
+}

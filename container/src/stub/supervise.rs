@@ -1,0 +1,271 @@
+//! The stub's loop once the container stands: start the task, move its output, pass stops on, keep the time limit and the deadline, reap, and write the end.
+
+use super::error::{SetupError, Step};
+use super::log::{LogWriter, Pumped};
+use super::{EXIT_DEADLINE, Job, STARTED, privileges, task};
+use crate::deadline::boottime_ms;
+use crate::protocol::Cause;
+use crate::record::StatusRecord;
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Starts the task and stays with it; returns only when it could not be started at all.
+pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
+    let signals = sys::block_and_open_signalfd(&[libc::SIGCHLD, libc::SIGTERM, sys::stop_signal()])
+        .step("open a signalfd")?;
+    let deadline = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
+        .step("make the deadline's timer")?;
+    let (output, output_end) = pipe_with(PipeFlags::CLOEXEC).step("make the output pipe")?;
+    rustix::io::ioctl_fionbio(&output, true).step("make the output pipe")?;
+    let (exec, exec_end) = pipe_with(PipeFlags::CLOEXEC).step("make the exec pipe")?;
+    // SAFETY: the stub has one thread, and the child's branch ends in exec or exit.
+    #[allow(unsafe_code)]
+    let Some(main) = (unsafe { sys::fork() }).step("fork the task")? else {
+        let cause = task::become_task(job, output_end.as_fd());
+        // Fits into the pipe, so cannot block.
+        let _ = rustix::io::write(&exec_end, &serde_json::to_vec(&cause).unwrap_or_default());
+        sys::exit_now(1)
+    };
+    drop((output_end, exec_end));
+    privileges::reduce_stub()?;
+    let mut supervisor = Supervisor {
+        job,
+        main,
+        main_status: None,
+        children_left: true,
+        signals,
+        deadline,
+        armed_ns: 0,
+        exec: Some(exec),
+        exec_failure: None,
+        output: Some(output),
+        log: LogWriter::new(job.log, job.start.log_bytes_max),
+        limit_at_ms: None,
+        kill_at_ms: None,
+        timed_out: false,
+    };
+    supervisor.run()
+}
+
+struct Supervisor<'a> {
+    job: &'a Job<'a>,
+    main: Pid,
+    main_status: Option<WaitStatus>,
+    children_left: bool,
+    signals: OwnedFd,
+    deadline: OwnedFd,
+    /// The deadline that the timer stands on.
+    armed_ns: u64,
+    /// Closed by the exec; carries the failure of it.
+    exec: Option<OwnedFd>,
+    exec_failure: Option<Cause>,
+    output: Option<OwnedFd>,
+    log: LogWriter<'a>,
+    /// When the time limit ends, on the boot-time clock.
+    limit_at_ms: Option<u64>,
+    /// When the grace of a stop ends.
+    kill_at_ms: Option<u64>,
+    timed_out: bool,
+}
+
+impl Supervisor<'_> {
+    fn run(&mut self) -> Result<Infallible, SetupError> {
+        loop {
+            self.keep_deadline();
+            if self.main_status.is_some() && !self.children_left && self.exec.is_none() {
+                self.finish();
+            }
+            let ready = self.wait()?;
+            self.keep_deadline();
+            if ready.exec {
+                self.read_exec();
+            }
+            if ready.signals {
+                self.read_signals()?;
+            }
+            if ready.output {
+                self.pump();
+            }
+            self.keep_timers();
+        }
+    }
+
+    fn wait(&self) -> Result<Ready, SetupError> {
+        let mut fds =
+            vec![PollFd::new(&self.deadline, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        let exec = self.exec.as_ref().map(|fd| push(&mut fds, fd));
+        let output = self.output.as_ref().map(|fd| push(&mut fds, fd));
+        let timeout = self.next_timer_ms().map(|at| timespec_ms(at.saturating_sub(boottime_ms())));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error).step("wait"),
+        }
+        let ready = |index: usize| !fds[index].revents().is_empty();
+        Ok(Ready { signals: ready(1), exec: exec.is_some_and(ready), output: output.is_some_and(ready) })
+    }
+
+    fn next_timer_ms(&self) -> Option<u64> {
+        [self.limit_at_ms, self.kill_at_ms].into_iter().flatten().min()
+    }
+
+    /// Ends the container when the deadline has passed, and else sets the timer on it if it has moved. The page is read again at each turn,
+    /// and the timer need only stand on a deadline that was true: it wakes us to look again.
+    fn keep_deadline(&mut self) {
+        super::die_past_deadline(self.job);
+        if self.armed_ns > crate::deadline::boottime_ns() {
+            return;
+        }
+        let deadline = self.job.page.read();
+        let value = rustix::time::Timespec {
+            tv_sec: (deadline / 1_000_000_000) as i64,
+            tv_nsec: (deadline % 1_000_000_000) as i64,
+        };
+        let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timer = Itimerspec { it_interval: zero, it_value: value };
+        if timerfd_settime(&self.deadline, TimerfdTimerFlags::ABSTIME, &timer).is_err() {
+            // No timer, no fence: better dead.
+            sys::exit_now(EXIT_DEADLINE);
+        }
+        self.armed_ns = deadline;
+    }
+
+    fn read_exec(&mut self) {
+        let Some(exec) = &self.exec else { return };
+        let mut bytes = [0; 8192];
+        let read = match rustix::io::read(exec, &mut bytes) {
+            Ok(read) => read,
+            Err(Errno::INTR | Errno::AGAIN) => return,
+            Err(_) => 0,
+        };
+        self.exec = None;
+        if read > 0 {
+            let failure = serde_json::from_slice(&bytes[..read]);
+            self.exec_failure = Some(failure.unwrap_or(Cause::Setup("the task's process failed".to_owned())));
+            return;
+        }
+        // Nobody may listen: the runner that started us can be gone.
+        let _ = rustix::io::write(self.job.report, &[STARTED]);
+        if self.job.start.time_limit_ms > 0 {
+            self.limit_at_ms = Some(boottime_ms().saturating_add(self.job.start.time_limit_ms));
+        }
+    }
+
+    fn read_signals(&mut self) -> Result<(), SetupError> {
+        while let Some((signal, value)) = sys::read_signal(&self.signals).step("read a signal")? {
+            if signal == sys::stop_signal() {
+                self.stop(value);
+            } else if signal == libc::SIGTERM {
+                self.stop(self.job.start.kill_grace_ms);
+            }
+        }
+        // SIGCHLD does not queue, so look whatever came.
+        self.reap()
+    }
+
+    /// SIGTERM to all now, SIGKILL when the grace has passed; a later stop can only make it sooner.
+    fn stop(&mut self, grace_ms: u64) {
+        let at = boottime_ms().saturating_add(grace_ms);
+        let first = self.kill_at_ms.is_none();
+        self.kill_at_ms = Some(self.kill_at_ms.map_or(at, |earlier| earlier.min(at)));
+        if first && grace_ms > 0 {
+            sys::signal_all(libc::SIGTERM);
+        }
+    }
+
+    fn keep_timers(&mut self) {
+        let now = boottime_ms();
+        if self.limit_at_ms.is_some_and(|at| at <= now) {
+            self.limit_at_ms = None;
+            // A task that is being stopped already ends by that.
+            if self.kill_at_ms.is_none() {
+                self.timed_out = true;
+                self.stop(self.job.start.kill_grace_ms);
+            }
+        }
+        if self.kill_at_ms.is_some_and(|at| at <= now) {
+            // Once is enough: the kernel lets no fork pass between.
+            self.kill_at_ms = Some(u64::MAX);
+            sys::signal_all(libc::SIGKILL);
+        }
+    }
+
+    fn reap(&mut self) -> Result<(), SetupError> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.main => {
+                    self.main_status = Some(status);
+                    // What the task has left behind ends with it.
+                    sys::signal_all(libc::SIGKILL);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(Errno::CHILD) => {
+                    self.children_left = false;
+                    return Ok(());
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error).step("wait for the task"),
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        if let Some(output) = &self.output
+            && self.log.pump(output) == Pumped::Closed
+        {
+            self.output = None;
+        }
+    }
+
+    /// All processes are dead: what is left in the pipe is all there will ever be.
+    fn finish(&mut self) -> ! {
+        while let Some(output) = &self.output {
+            match self.log.pump(output) {
+                Pumped::Some => super::die_past_deadline(self.job),
+                Pumped::Empty | Pumped::Closed => self.output = None,
+            }
+        }
+        let record = StatusRecord::new(self.cause(), self.log.truncated());
+        let code = i32::from(record.write(self.job.status).is_err());
+        sys::exit_now(code)
+    }
+
+    fn cause(&mut self) -> Cause {
+        if let Some(failure) = self.exec_failure.take() {
+            return failure;
+        }
+        if self.timed_out {
+            return Cause::TimeLimit;
+        }
+        let status = self.main_status.expect("asked only once the main process was reaped");
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Cause::Code(code as u8),
+            (None, signal) => Cause::Signal(signal.unwrap_or(0) as u8),
+        }
+    }
+}
+
+/// What [`Supervisor::wait`] woke up for.
+struct Ready {
+    signals: bool,
+    exec: bool,
+    output: bool,
+}
+
+/// Adds a descriptor to poll for reading; its index.
+fn push<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: &'fd OwnedFd) -> usize {
+    fds.push(PollFd::new(fd, PollFlags::IN));
+    fds.len() - 1
+}
+
+fn timespec_ms(ms: u64) -> Timespec {
+    Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000) as i64 * 1_000_000 }
+}

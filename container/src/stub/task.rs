@@ -1,0 +1,42 @@
+//! The task's process between fork and exec.
+
+use super::error::{SetupError, Step};
+use super::{Job, privileges, program};
+use crate::protocol::Cause;
+use crate::sys;
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The task is the first to go when its memory, or the host's, is short; the stub and the runner never are.
+const OOM_SCORE_ADJ: &str = "0";
+
+/// Becomes the task. Returns why that failed; the caller reports it and ends the process.
+pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>) -> Cause {
+    match prepare(job, output) {
+        Ok(()) => {}
+        Err(error) => return Cause::Setup(error.to_string()),
+    }
+    if let Err(error) = rustix::process::chdir(job.start.workdir.as_str()) {
+        let error = std::io::Error::from(error);
+        return Cause::NotExecutable(format!("working directory {}: {error}", job.start.workdir));
+    }
+    if job.page.passed() {
+        return Cause::Vanished("the deadline passed before the program was executed".to_owned());
+    }
+    program::execute(&job.start.command, &job.start.env)
+}
+
+fn prepare(job: &Job<'_>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
+    rustix::process::setsid().step("make a session")?;
+    let adjust =
+        rustix::fs::openat(CWD, "/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    adjust.and_then(|file| rustix::io::write(file, OOM_SCORE_ADJ.as_bytes())).step("set oom_score_adj")?;
+    let input = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .step("open /dev/null")?;
+    rustix::stdio::dup2_stdin(input.as_fd()).step("set standard input")?;
+    rustix::stdio::dup2_stdout(output).step("set standard output")?;
+    rustix::stdio::dup2_stderr(output).step("set standard error")?;
+    sys::close_from_at_exec(3).step("close files at exec")?;
+    privileges::drop_all(job)?;
+    sys::reset_signals().step("reset signals")
+}

@@ -1,0 +1,282 @@
+//! A runner of one test's own: a real process, driven over its socket by a small blocking client. It kills nothing but what it started.
+#![allow(dead_code)]
+
+use shoal_container::deadline::{DeadlinePage, boottime_ns};
+use shoal_container::protocol::{Cause, End, Event, Limits, Report, Request, Root, Start, VERSION};
+use shoal_container::wire::{Decoder, encode};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long any wait may take before it says what it waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The default search path of test tasks.
+pub const PATH: &str = "/bin";
+
+/// A runner, its directories, its deadline page and one connection to it.
+pub struct TestRunner {
+    pub dir: tempfile::TempDir,
+    pub process: Child,
+    pub page: DeadlinePage,
+    client: Option<Client>,
+}
+
+impl TestRunner {
+    /// Starts one with a busybox root and a deadline an hour away.
+    pub fn new() -> TestRunner {
+        assert!(rustix::process::geteuid().is_root(), "these tests start containers and need root");
+        let dir = tempfile::tempdir().unwrap();
+        busybox_root(&dir.path().join("root"));
+        std::fs::create_dir(dir.path().join("attempts")).unwrap();
+        let page = DeadlinePage::create(&dir.path().join("deadline")).unwrap();
+        page.advance_to(boottime_ns() + 3_600_000_000_000);
+        let process = spawn(dir.path());
+        let mut runner = TestRunner { dir, process, page, client: None };
+        runner.connect();
+        runner
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Connects (anew) and returns what the `Welcome` lists.
+    pub fn connect(&mut self) -> Vec<Report> {
+        self.client = None;
+        let socket = self.path("state/runner.sock");
+        let stream = wait_for("the runner to listen", || UnixStream::connect(&socket).ok());
+        let mut client = Client { stream, decoder: Decoder::default(), seen: Vec::new() };
+        client.send(&Request::Hello { version: VERSION });
+        let Event::Welcome { version, attempts } = client.receive("a welcome") else {
+            panic!("the first event is not a welcome");
+        };
+        assert_eq!(version, VERSION);
+        self.client = Some(client);
+        attempts
+    }
+
+    /// Closes the connection, as a server that dies does.
+    pub fn disconnect(&mut self) {
+        self.client = None;
+    }
+
+    /// Starts another runner process on the same directories; the earlier one must be gone.
+    pub fn restart(&mut self) -> Vec<Report> {
+        self.process = spawn(self.dir.path());
+        self.connect()
+    }
+
+    pub fn send(&mut self, request: &Request) {
+        self.client.as_mut().expect("connected").send(request);
+    }
+
+    /// The first event, seen before or yet to come, for which `pick` returns something. It is taken out of what was seen.
+    pub fn event<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
+        let client = self.client.as_mut().expect("connected");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(index) = client.seen.iter().position(|event| pick(event).is_some()) {
+                return pick(&client.seen.remove(index)).expect("picked a moment ago");
+            }
+            assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}; seen: {:?}", client.seen);
+            let event = client.receive(what);
+            client.seen.push(event);
+        }
+    }
+
+    /// A shell script as an attempt, with generous limits.
+    pub fn script(&self, id: &str, script: &str) -> Start {
+        self.command(id, &["sh", "-c", script])
+    }
+
+    pub fn command(&self, id: &str, command: &[&str]) -> Start {
+        Start {
+            id: id.to_owned(),
+            command: command.iter().map(|s| (*s).to_owned()).collect(),
+            env: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
+            workdir: "/work".to_owned(),
+            root: Root::Directory(self.path("root")),
+            hostname: "box".to_owned(),
+            limits: Limits { cpu_milli: 1000, memory_bytes: 64 << 20, pids_max: 64 },
+            time_limit_ms: 0,
+            kill_grace_ms: 200,
+            log_bytes_max: 1 << 20,
+            deadline_page: self.path("deadline"),
+        }
+    }
+
+    pub fn start(&mut self, start: Start) {
+        self.send(&Request::Start(Box::new(start)));
+    }
+
+    /// Starts and waits for the end.
+    pub fn run(&mut self, start: Start) -> End {
+        let id = start.id.clone();
+        self.start(start);
+        self.end(&id)
+    }
+
+    pub fn end(&mut self, id: &str) -> End {
+        self.event(&format!("end of {id}"), |event| match event {
+            Event::Ended { id: other, end } if other == id => Some(end.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until the program was executed; the stub's pid.
+    pub fn started(&mut self, id: &str) -> i32 {
+        self.event(&format!("start of {id}"), |event| match event {
+            Event::Started { id: other, pid } if other == id => Some(*pid),
+            _ => None,
+        })
+    }
+
+    pub fn refusal(&mut self, id: &str) -> String {
+        self.event(&format!("refusal of {id}"), |event| match event {
+            Event::Refused { id: Some(other), why } if other == id => Some(why.clone()),
+            _ => None,
+        })
+    }
+
+    /// Runs a script to code 0 and returns its log.
+    pub fn output(&mut self, id: &str, script: &str) -> String {
+        let start = self.script(id, script);
+        self.output_of(start)
+    }
+
+    pub fn output_of(&mut self, start: Start) -> String {
+        let id = start.id.clone();
+        let end = self.run(start);
+        let log = self.log(&id);
+        assert_eq!(end.cause, Cause::Code(0), "log: {log}");
+        log
+    }
+
+    pub fn log(&self, id: &str) -> String {
+        std::fs::read_to_string(self.path("attempts").join(id).join("log")).unwrap()
+    }
+
+    /// Waits until the log contains a text.
+    pub fn log_contains(&self, id: &str, text: &str) {
+        wait_for(&format!("{text:?} in the log of {id}"), || self.log(id).contains(text).then_some(()));
+    }
+
+    /// Sends the runner a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the runner process to end.
+    pub fn join(&mut self) -> std::process::ExitStatus {
+        let process = &mut self.process;
+        wait_for("the runner to end", || process.try_wait().unwrap())
+    }
+
+    /// The directories of this runner's groups that exist, in all hierarchies.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        let state = self.path("state").canonicalize().unwrap();
+        let hash =
+            state.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+                (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        let below = format!("shoal/{hash:016x}");
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut found: Vec<PathBuf> = mounts
+            .lines()
+            .filter(|line| line.split(' ').nth(2).is_some_and(|kind| kind.starts_with("cgroup")))
+            .filter_map(|line| Some(Path::new(line.split(' ').nth(1)?).join(&below)))
+            .filter(|path| path.exists())
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+impl Drop for TestRunner {
+    fn drop(&mut self) {
+        if self.process.try_wait().is_ok_and(|status| status.is_none()) {
+            self.signal(rustix::process::Signal::CONT);
+            self.signal(rustix::process::Signal::TERM);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    seen: Vec<Event>,
+}
+
+impl Client {
+    fn send(&mut self, request: &Request) {
+        self.stream.write_all(&encode(request).unwrap()).unwrap();
+    }
+
+    fn receive(&mut self, what: &str) -> Event {
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(event) = self.decoder.take().unwrap() {
+                return event;
+            }
+            let read = self.stream.read(&mut bytes).unwrap_or_else(|e| {
+                panic!("while waiting for {what}: {e}; seen: {:?}", self.seen);
+            });
+            assert!(read > 0, "the runner hung up while waiting for {what}");
+            self.decoder.push(&bytes[..read]);
+        }
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_shoal-runner"))
+        .arg("--state-dir")
+        .arg(dir.join("state"))
+        .arg("--attempts-dir")
+        .arg(dir.join("attempts"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A root of a static busybox and its links, with all mount points.
+pub fn busybox_root(root: &Path) {
+    for dir in ["bin", "etc", "proc", "dev", "tmp", "work"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists());
+    let busybox = busybox.expect("a static busybox is needed: apt-get install busybox-static");
+    std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    let list = Command::new(busybox).arg("--list").output().unwrap().stdout;
+    for name in String::from_utf8(list).unwrap().lines().filter(|name| *name != "busybox") {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    use std::os::unix::fs::PermissionsExt;
+    for dir in [root.to_owned(), root.join("bin"), root.join("etc")] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::write(root.join("etc/not-executable"), "x").unwrap();
+}
+
+/// Asks again until there is an answer. There is no event to wait on for what these tests look at from outside.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Whether a process exists and is no zombie.
+pub fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
