@@ -1,1 +1,18 @@
-//! tests
+//! What the whole-cluster tests, the benchmark and the demo's account are made of: real nodes with real etcd members on
+//! loopback addresses of their own, a gRPC client, and the witness that reads what the tasks themselves wrote.
+//!
+//! Nothing here looks into the server: it starts programs, calls the public API, sends signals to what it started, and reads files
+//! and /proc. It ends only processes it started, by pid, after checking that the pid still is that process.
+
+pub mod address;
+pub mod api;
+pub mod clock;
+pub mod cluster;
+pub mod etcd;
+pub mod host;
+pub mod node;
+pub mod programs;
+pub mod suite;
+pub mod tasks;
+pub mod wait;
+pub mod witness;

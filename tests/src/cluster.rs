@@ -1,0 +1,176 @@
+//! A cluster of real nodes in a temporary directory.
+
+use crate::address::{ETCD_PEER_PORT, Network};
+use crate::api::Api;
+use crate::etcd;
+use crate::node::{Node, Setup};
+use crate::witness::{self, Life};
+use anyhow::{Context, Result, anyhow, bail};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// From the start of the processes until all nodes serve.
+const READY_LIMIT: Duration = Duration::from_secs(45);
+/// Lines of each node's output that a failure shows.
+const OUTPUT_LINES: usize = 40;
+
+/// What kind of cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes; each carries an etcd member.
+    pub nodes: usize,
+    /// T: how long a node's lease lives.
+    pub lease_ttl: Duration,
+    /// Cores that each node offers.
+    pub cpus: u32,
+    /// Memory that each node offers, as its flag has it.
+    pub memory: &'static str,
+    /// More flags for each node.
+    pub flags: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            nodes: 3,
+            lease_ttl: Duration::from_secs(6),
+            cpus: 4,
+            memory: "4GiB",
+            flags: vec!["--log-max".to_owned(), "256KiB".to_owned()],
+        }
+    }
+}
+
+/// A cluster. [`Cluster::clear`] ends it and checks that nothing is left.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    options: Options,
+    // After the nodes: dropped last.
+    _folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts the nodes and waits until each serves and each sees all.
+    pub async fn start(options: Options) -> Result<Cluster> {
+        let cluster = Cluster::prepare(options)?;
+        for node in &cluster.nodes {
+            node.start()?;
+        }
+        match cluster.ready().await {
+            Ok(()) => Ok(cluster),
+            Err(why) => {
+                let outputs = cluster.outputs();
+                cluster.clear().await.ok();
+                Err(why.context(outputs))
+            }
+        }
+    }
+
+    /// The nodes, none of them started.
+    pub fn prepare(options: Options) -> Result<Cluster> {
+        let folder = tempfile::Builder::new().prefix("shoal-test-").tempdir()?;
+        let network = Network::take(options.nodes)?;
+        let names: Vec<String> = (1..=options.nodes).map(|number| format!("n{number}")).collect();
+        let peer = |(index, name): (usize, &String)| {
+            format!("{name}=http://{}:{ETCD_PEER_PORT}", network.host(index))
+        };
+        let initial_cluster = names.iter().enumerate().map(peer).collect::<Vec<_>>().join(",");
+        let mut flags = vec![
+            "--lease-ttl".to_owned(),
+            format!("{}s", options.lease_ttl.as_secs()),
+            "--cpus".to_owned(),
+            options.cpus.to_string(),
+            "--memory".to_owned(),
+            options.memory.to_owned(),
+        ];
+        flags.extend(options.flags.iter().cloned());
+        let nodes = names.into_iter().enumerate().map(|(index, name)| {
+            Node::new(Setup {
+                data_dir: folder.path().join(&name),
+                name,
+                host: network.host(index),
+                initial_cluster: initial_cluster.clone(),
+                flags: flags.clone(),
+            })
+        });
+        Ok(Cluster { nodes: nodes.collect::<Result<_>>()?, options, _folder: folder })
+    }
+
+    async fn ready(&self) -> Result<()> {
+        for node in &self.nodes {
+            node.ready(READY_LIMIT).await?;
+        }
+        self.whole(READY_LIMIT).await
+    }
+
+    /// Waits until every node sees every node.
+    pub async fn whole(&self, limit: Duration) -> Result<()> {
+        for node in &self.nodes {
+            crate::wait::until(&format!("{} to see all nodes", node.name()), limit, async || {
+                let seen = node.api().nodes().await?.len();
+                if seen == self.nodes.len() { Ok(()) } else { Err(anyhow!("it sees {seen}")) }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+    /// The node of this index, from 0.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+    /// The API of the node of this index, from 0.
+    pub fn api(&self, index: usize) -> &Api {
+        self.nodes[index].api()
+    }
+    /// T, the time to live of a node's lease.
+    pub fn ttl(&self) -> Duration {
+        self.options.lease_ttl
+    }
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The index of the node of this name.
+    pub fn index_of(&self, name: &str) -> Result<usize> {
+        self.nodes
+            .iter()
+            .position(|node| node.name() == name)
+            .with_context(|| format!("no node is named {name:?}"))
+    }
+
+    /// The index of the node whose etcd member leads.
+    pub async fn leader(&self) -> Result<usize> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if etcd::leads(node.host()).await.unwrap_or(false) {
+                return Ok(index);
+            }
+        }
+        bail!("no etcd member says that it leads")
+    }
+
+    /// What the tasks of all attempts on all nodes wrote, as the witness reads it.
+    pub fn lives(&self) -> Result<Vec<Life>> {
+        let nodes = self.nodes.iter().map(|node| (node.name().to_owned(), node.data_dir().to_owned()));
+        witness::read_lives(nodes)
+    }
+
+    /// The last lines of each node's output.
+    pub fn outputs(&self) -> String {
+        let part = |node: &Node| format!("--- output of {}\n{}", node.name(), node.output_tail(OUTPUT_LINES));
+        self.nodes.iter().map(part).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Ends all nodes and checks that no process, mount or control group of theirs is left.
+    pub async fn clear(&self) -> Result<()> {
+        let left = futures::future::join_all(self.nodes.iter().map(Node::clear)).await;
+        let left: Vec<String> = left.into_iter().flatten().collect();
+        if left.is_empty() { Ok(()) } else { bail!("left behind:\n{}", left.join("\n")) }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a node leaves on this machine: processes, mounts, control groups. Used to end exactly what was started and to look for leftovers.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A process's command line with blanks between the words; `None` when it is gone (or a zombie, which has none).
+pub fn command_line(pid: i32) -> Option<String> {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&raw).replace('\0', " ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// The pid in `file` if that process still runs and names `mark` (a node's data directory) in its command line: pids are used again.
+pub fn pid_of(file: &Path, mark: &Path) -> Result<i32> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let pid: i32 =
+        text.trim().parse().with_context(|| format!("{} holds no pid: {text:?}", file.display()))?;
+    match command_line(pid) {
+        Some(line) if line.contains(&*mark.to_string_lossy()) => Ok(pid),
+        Some(line) => bail!("pid {pid} of {} is another process now: {line}", file.display()),
+        None => bail!("process {pid} of {} is gone", file.display()),
+    }
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: i32, signal: Signal) -> Result<()> {
+    let target = Pid::from_raw(pid).context("pid 0 is nobody")?;
+    kill_process(target, signal).with_context(|| format!("send {signal:?} to {pid}"))
+}
+
+/// Pids of the processes whose command line names `mark`, this one excepted.
+pub fn processes_naming(mark: &Path) -> Vec<i32> {
+    let mark = mark.to_string_lossy().into_owned();
+    let own = std::process::id() as i32;
+    pids().filter(|pid| *pid != own && command_line(*pid).is_some_and(|line| line.contains(&mark))).collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Mounts of this mount namespace at or from below `mark`.
+fn mounts_below(mark: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mark = mark.to_string_lossy().into_owned();
+    table.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+}
+
+/// The attempts that a node's data directory knows, `TASK.NUMBER`.
+pub fn attempts_of(data_dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(data_dir.join("attempts")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Control groups that are named after one of `attempts`. Hierarchies nest a few levels at most above them.
+fn groups_of(attempts: &BTreeSet<String>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if attempts.contains(&*entry.file_name().to_string_lossy()) {
+                found.push(entry.path());
+            } else if depth < 8 {
+                folders.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found
+}
+
+/// Processes in the control groups of a node's attempts: the task's own and the stub.
+pub fn container_processes(data_dir: &Path) -> Vec<i32> {
+    let mut found = BTreeSet::new();
+    for group in groups_of(&attempts_of(data_dir)) {
+        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    }
+    found.into_iter().collect()
+}
+
+/// Everything of a node that must be gone after its end, in words.
+pub fn leftovers(data_dir: &Path) -> Vec<String> {
+    let mut found: Vec<String> = processes_naming(data_dir)
+        .into_iter()
+        .chain(container_processes(data_dir))
+        .map(|pid| format!("process {pid}: {}", command_line(pid).unwrap_or_default()))
+        .collect();
+    found.extend(mounts_below(data_dir).into_iter().map(|line| format!("mount {line}")));
+    found.extend(
+        groups_of(&attempts_of(data_dir)).into_iter().map(|path| format!("cgroup {}", path.display())),
+    );
+    found
+}
