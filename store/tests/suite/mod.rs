@@ -115,6 +115,7 @@ pub fn key_of(change: &Change) -> &str {
 }
 
 /// One test for each program, against the bench that `$start` makes.
+#[allow(unused_macros)]
 macro_rules! conformance {
     ($start:path) => {
         conformance!(@ $start;
