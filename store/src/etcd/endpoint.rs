@@ -8,8 +8,8 @@ use super::error::Failure;
 use crate::port::StoreError;
 use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
 use std::future::Future;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,7 +66,8 @@ async fn connect(url: &str, options: ConnectOptions) -> Result<Client, StoreErro
 
 /// All endpoints.
 pub(super) struct Endpoints {
-    all: Vec<Endpoint>,
+    /// Grows only, so that an index means the same endpoint for ever.
+    all: RwLock<Vec<Endpoint>>,
     preferred: AtomicUsize,
     home_retry: Mutex<Instant>,
 }
@@ -80,7 +81,27 @@ impl Endpoints {
         if all.is_empty() {
             return Err(StoreError::Refused("no etcd endpoint given".to_owned()));
         }
+        let all = RwLock::new(all);
         Ok(Endpoints { all, preferred: AtomicUsize::new(0), home_retry: Mutex::new(Instant::now()) })
+    }
+
+    /// Adds the endpoints that are not known yet, behind the others. One that has left the cluster is kept: it fails, and calls go on.
+    pub(super) async fn learn(&self, urls: &[String]) -> Result<(), StoreError> {
+        for url in urls {
+            let known = || self.read_all().iter().any(|endpoint| endpoint.url == *url);
+            if known() {
+                continue;
+            }
+            let endpoint = Endpoint::new(url).await?;
+            if !known() {
+                self.all.write().expect("no panic while held").push(endpoint);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_all(&self) -> RwLockReadGuard<'_, Vec<Endpoint>> {
+        self.all.read().expect("no panic while held")
     }
 
     /// Makes a call that may be repeated: on each endpoint in turn until one answers.
@@ -124,8 +145,8 @@ impl Endpoints {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let endpoint = &self.all[index];
-        let failure = match tokio::time::timeout(CALL_TIMEOUT, call(endpoint.clone())).await {
+        let endpoint = self.read_all()[index].clone();
+        let failure = match tokio::time::timeout(CALL_TIMEOUT, call(endpoint)).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(error)) => Failure::of(error),
             Err(_) => Failure::NoAnswer(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
@@ -139,23 +160,24 @@ impl Endpoints {
 
     /// The preferred endpoint and its index, for what stays on one endpoint.
     pub(super) fn preferred(&self) -> (usize, Endpoint) {
-        let index = self.preferred.load(Ordering::Relaxed) % self.all.len();
-        (index, self.all[index].clone())
+        let index = self.preferred.load(Ordering::Relaxed);
+        (index, self.read_all()[index].clone())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.all.len()
+        self.read_all().len()
     }
 
     /// Notes that an endpoint did not answer; returns the reason with its URL.
     pub(super) fn failed(&self, index: usize, why: &str) -> String {
-        let next = (index + 1) % self.all.len();
+        let all = self.read_all();
+        let next = (index + 1) % all.len();
         let moved =
             self.preferred.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if index == 0 {
             self.put_off_home();
         }
-        let (from, to) = (&self.all[index].url, &self.all[next].url);
+        let (from, to) = (&all[index].url, &all[next].url);
         if moved && next != index {
             tracing::warn!(endpoint = %from, next = %to, why, "etcd endpoint does not answer, going on to the next");
         }
@@ -164,12 +186,12 @@ impl Endpoints {
 
     fn succeeded(&self, index: usize) {
         if index == 0 && self.preferred.swap(0, Ordering::Relaxed) != 0 {
-            tracing::info!(endpoint = %self.all[0].url, "own etcd member answers again");
+            tracing::info!(endpoint = %self.read_all()[0].url, "own etcd member answers again");
         }
     }
 
     fn order_from(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
-        let count = self.all.len();
+        let count = self.len();
         (0..count).map(move |step| (first + step) % count)
     }
 

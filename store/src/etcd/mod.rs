@@ -38,6 +38,11 @@ impl EtcdStore {
         let endpoints = Arc::new(Endpoints::new(urls).await?);
         Ok(EtcdStore { leases: Leases::new(endpoints.clone()), endpoints })
     }
+
+    /// Adds members that were not known at the start: calls go on to them when the others fail.
+    pub async fn learn(&self, urls: &[String]) -> Result<(), StoreError> {
+        self.endpoints.learn(urls).await
+    }
 }
 
 #[async_trait]

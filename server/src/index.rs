@@ -1,0 +1,64 @@
+//! The ids of all tasks by their short form: what people type. Folded from the status keys; 24 bytes a task.
+
+use shoal_core::id::TaskId;
+use std::collections::BTreeSet;
+
+/// Digits of a short form.
+const DIGITS: u32 = 8;
+
+/// The index.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    ids: BTreeSet<(u32, TaskId)>,
+}
+
+fn tail(task: TaskId) -> u32 {
+    (task.0.as_u128() >> 16) as u32
+}
+
+impl Index {
+    /// Adds a task; fine where it is in already.
+    pub fn insert(&mut self, task: TaskId) {
+        self.ids.insert((tail(task), task));
+    }
+
+    /// Begins anew.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+    }
+
+    /// Up to `max` tasks whose short form begins with these hexadecimal digits.
+    pub fn starting_with(&self, digits: &str, max: usize) -> Vec<TaskId> {
+        let len = digits.len() as u32;
+        let Some(value) = (1..=DIGITS).contains(&len).then(|| u32::from_str_radix(digits, 16).ok()).flatten() else {
+            return Vec::new();
+        };
+        let spare = (DIGITS - len) * 4;
+        let first = value << spare;
+        let last = first | ((1u64 << spare) - 1) as u32;
+        let nil = TaskId(uuid::Uuid::nil());
+        let found = self.ids.range((first, nil)..).take_while(|(tail, _)| *tail <= last);
+        found.map(|(_, task)| *task).take(max).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn finds_by_any_length_of_prefix() {
+        let mut index = Index::default();
+        let tasks: Vec<TaskId> = (0..500).map(|n| TaskId::of_request(Uuid::from_u128(5), n)).collect();
+        tasks.iter().for_each(|task| index.insert(*task));
+        for task in &tasks {
+            assert_eq!(index.starting_with(&task.short(), 3), [*task]);
+            let some = index.starting_with(&task.short()[..2], 1000);
+            assert!(some.contains(task) && some.iter().all(|t| t.short()[..2] == task.short()[..2]));
+        }
+        assert!(index.starting_with("xyz", 3).is_empty());
+        assert!(index.starting_with("", 3).is_empty());
+        assert!(index.starting_with("123456789", 3).is_empty());
+    }
+}

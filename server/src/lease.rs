@@ -1,0 +1,228 @@
+//! The node's life in the cluster: registers under a lease, renews it, advances the deadline that every container's PID 1 obeys, and when
+//! the lease is lost kills everything before it comes back under a new identity.
+//!
+//! Invariant (PROMISES P4): the page never shows a deadline later than 0.7 T after the *sending* of a renewal after which the node's key was
+//! still seen by a linearizable read. So no container outlives a moment 0.7 T after its node's key vanished, whatever the store
+//! thinks of the lease.
+
+use crate::identity::Saved;
+use crate::runner::Runner;
+use shoal_container::deadline::{DeadlinePage, boottime_ns};
+use shoal_core::entry::NodeEntry;
+use shoal_core::event::Event;
+use shoal_core::id::NodeId;
+use shoal_store::key::Key;
+use shoal_store::port::{Compare, LeaseId, Op, Store, StoreError, Txn};
+use shoal_store::record;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A container may live this share of T after the sending of the last good renewal.
+pub const DEADLINE_PERCENT: u32 = 70;
+/// Renewals within a T: several may fail before the deadline passes.
+const RENEWALS_PER_TTL: u32 = 6;
+/// Between tries to register.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// Keeps the node registered.
+pub struct Keeper {
+    /// Where.
+    pub store: Arc<dyn Store>,
+    /// Kills what must not outlive an identity.
+    pub runner: Runner,
+    /// The registration's content.
+    pub entry: NodeEntry,
+    /// T.
+    pub ttl: Duration,
+    /// DATA.
+    pub data_dir: PathBuf,
+    /// Tells everybody who the node is.
+    pub identity: watch::Sender<Option<(NodeId, i64)>>,
+    /// The page that attempts of the present identity are started with.
+    pub page: watch::Sender<PathBuf>,
+    /// The identity that the core found lost.
+    pub fenced: watch::Receiver<Option<NodeId>>,
+    /// To the node loop.
+    pub events: mpsc::Sender<Event>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+struct Registration {
+    saved: Saved,
+    page: DeadlinePage,
+}
+
+impl Keeper {
+    /// Runs until stopped. The lease is left to itself then, so that a quick restart can go on with it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = self.live() => ended,
+        }
+    }
+
+    async fn live(&self) -> anyhow::Result<()> {
+        let mut resumed = self.resume().await?;
+        loop {
+            let registration = match resumed.take() {
+                Some(registration) => registration,
+                None => self.register().await?,
+            };
+            let Saved { node, created, .. } = registration.saved;
+            tracing::info!(%node, created, "registered");
+            self.page.send_replace(self.page_path(node));
+            self.identity.send_replace(Some((node, created)));
+            self.events.send(Event::Registered { node, created }).await?;
+            let why = self.renew_until_lost(&registration).await;
+            tracing::warn!(%node, why, "lease lost: fencing");
+            self.identity.send_replace(None);
+            self.events.send(Event::LeaseLost).await?;
+        }
+    }
+
+    /// The identity of the last run, if its lease and key are still there.
+    async fn resume(&self) -> anyhow::Result<Option<Registration>> {
+        let Some(saved) = Saved::load(&self.identity_path(), &self.entry.name)? else { return Ok(None) };
+        let sent = boottime_ns();
+        loop {
+            match self.still_registered(&saved).await {
+                Ok(true) => break,
+                Ok(false) | Err(StoreError::LeaseNotFound) => {
+                    tracing::info!(node = %saved.node, "the last identity is gone");
+                    return Ok(None);
+                }
+                Err(error) => tracing::warn!(%error, "cannot ask for the last identity yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        let page = self.page_path(saved.node);
+        let page = match page.exists() {
+            true => DeadlinePage::open(&page)?,
+            false => DeadlinePage::create(&page)?,
+        };
+        if !self.refresh(&saved).await {
+            return Ok(None);
+        }
+        page.advance_to(self.deadline_after(sent));
+        Ok(Some(Registration { saved, page }))
+    }
+
+    async fn still_registered(&self, saved: &Saved) -> Result<bool, StoreError> {
+        self.store.lease_renew(LeaseId(saved.lease)).await?;
+        let (kv, _) = self.store.get(&Key::Node(saved.node).to_string()).await?;
+        Ok(kv.is_some_and(|kv| kv.create_revision == saved.created))
+    }
+
+    /// Writes the entry anew under the old key: the program's version or addresses may have changed.
+    async fn refresh(&self, saved: &Saved) -> bool {
+        let key = Key::Node(saved.node).to_string();
+        let lease = Some(LeaseId(saved.lease));
+        let put = Op::Put { key: key.clone(), value: record::encode(&self.entry), lease };
+        let compares = vec![Compare::CreateRevision(key, saved.created)];
+        match self.store.txn(Txn { compares, then: vec![put], or_else: Vec::new() }).await {
+            Ok(reply) => reply.succeeded,
+            // The old entry stands; it is good enough until the next start.
+            Err(error) => {
+                tracing::warn!(%error, "registration not refreshed");
+                !matches!(error, StoreError::LeaseNotFound)
+            }
+        }
+    }
+
+    /// A new identity. Before it exists, everything that ran under an old one is dead.
+    async fn register(&self) -> anyhow::Result<Registration> {
+        self.runner.kill_all().await?;
+        if let Some(old) = Saved::load(&self.identity_path(), &self.entry.name)? {
+            // Everything of it is dead: its tasks need not wait for the lease to expire.
+            if let Err(error) = self.store.lease_revoke(LeaseId(old.lease)).await {
+                tracing::info!(%error, "old lease left to expire");
+            }
+        }
+        let node = NodeId(Uuid::now_v7());
+        let path = self.page_path(node);
+        clear_pages(path.parent().unwrap_or(&self.data_dir))?;
+        let page = DeadlinePage::create(&path)?;
+        loop {
+            let sent = boottime_ns();
+            match self.try_register(node).await {
+                Ok((lease, created)) => {
+                    page.advance_to(self.deadline_after(sent));
+                    let saved = Saved::new(node, &self.entry.name, lease.0, created)?;
+                    saved.store(&self.identity_path())?;
+                    return Ok(Registration { saved, page });
+                }
+                Err(error) => tracing::warn!(%error, "not registered yet"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn try_register(&self, node: NodeId) -> Result<(LeaseId, i64), StoreError> {
+        let (lease, _) = self.store.lease_grant(self.ttl).await?;
+        let key = Key::Node(node).to_string();
+        let put = Op::Put { key: key.clone(), value: record::encode(&self.entry), lease: Some(lease) };
+        let compares = vec![Compare::CreateRevision(key.clone(), 0)];
+        let written = self.store.txn(Txn { compares, then: vec![put], or_else: Vec::new() }).await;
+        // Whatever the answer was, the key says what holds.
+        let (kv, _) = self.store.get(&key).await?;
+        match kv {
+            Some(kv) if kv.lease == Some(lease) => Ok((lease, kv.create_revision)),
+            Some(_) | None => {
+                let unseen = || StoreError::Refused("the registration is not there".to_owned());
+                self.store.lease_revoke(kv.and_then(|kv| kv.lease).unwrap_or(lease)).await?;
+                Err(written.err().unwrap_or_else(unseen))
+            }
+        }
+    }
+
+    /// Renews until the lease is gone; returns what said so.
+    async fn renew_until_lost(&self, registration: &Registration) -> &'static str {
+        let node = registration.saved.node;
+        let mut fenced = self.fenced.clone();
+        let mut ticks = tokio::time::interval(self.ttl / RENEWALS_PER_TTL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = fenced.wait_for(|lost| *lost == Some(node)) => return "the node's key vanished from the view",
+                _ = ticks.tick() => {}
+            }
+            let sent = boottime_ns();
+            match self.still_registered(&registration.saved).await {
+                Ok(true) => registration.page.advance_to(self.deadline_after(sent)),
+                Ok(false) => return "the node's key is gone",
+                Err(StoreError::LeaseNotFound) => return "the lease has expired",
+                Err(error) => tracing::warn!(%error, "lease not renewed"),
+            }
+        }
+    }
+
+    fn deadline_after(&self, sent_ns: u64) -> u64 {
+        sent_ns + (self.ttl * DEADLINE_PERCENT / 100).as_nanos() as u64
+    }
+
+    fn identity_path(&self) -> PathBuf {
+        self.data_dir.join("node.json")
+    }
+
+    fn page_path(&self, node: NodeId) -> PathBuf {
+        self.data_dir.join("deadline").join(node.to_string())
+    }
+}
+
+/// Pages of earlier identities: nothing obeys them any more.
+fn clear_pages(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    Ok(())
+}

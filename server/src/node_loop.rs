@@ -1,0 +1,167 @@
+//! The one owner of the node's state: receives everything, lets the core decide, and does what it says. The arms of its `select!` only
+//! receive; the handling comes after. Nothing in here waits for the store or the disk.
+
+mod act;
+mod insight;
+mod runner_says;
+
+use crate::clock;
+use crate::index::Index;
+use crate::journal;
+use crate::propose::Proposer;
+use crate::runner::{Runner, Said};
+use crate::seam::TaskChanged;
+use shoal_core::event::{Action, Event};
+use shoal_core::id::{AttemptId, NodeId, TaskId};
+use shoal_core::node::Node;
+use shoal_core::task::Task;
+use shoal_core::time::BootMs;
+use shoal_core::transition::Outcome;
+use shoal_store::list_watch::Follow;
+use shoal_store::port::Store;
+use shoal_store::record::Stored;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use insight::{Ask, LoopInsight};
+
+/// Between full reconciles behind the watch.
+const RECONCILE: Duration = Duration::from_secs(60);
+/// Between tries to read the record of a claimed task.
+const CLAIM_RETRY: Duration = Duration::from_millis(200);
+/// Events of one kind handled in a row before the others are looked at again.
+const BURST: usize = 256;
+
+/// What the loop talks to.
+pub struct Ports {
+    /// Reads of claimed records.
+    pub store: Arc<dyn Store>,
+    /// All transitions.
+    pub proposer: Proposer,
+    /// Containers.
+    pub runner: Runner,
+    /// Results.
+    pub journal: mpsc::Sender<journal::Entry>,
+    /// What an attempt is started with.
+    pub launch: crate::launch::Launch,
+    /// The present identity's deadline page.
+    pub page: watch::Receiver<PathBuf>,
+    /// The identity that the core found lost.
+    pub fenced: watch::Sender<Option<NodeId>>,
+    /// Whoever follows tasks.
+    pub changes: broadcast::Sender<TaskChanged>,
+    /// Set when the node is registered and its view complete.
+    pub ready: watch::Sender<bool>,
+}
+
+/// What the loop hears. The unbounded ones are bounded by the attempts that the node holds; were they bounded by length, the loop and their
+/// sender could wait for each other.
+pub struct Ears {
+    /// From the lease keeper.
+    pub events: mpsc::Receiver<Event>,
+    /// From the runner.
+    pub said: mpsc::UnboundedReceiver<Said>,
+    /// From the journal: ends that are on disk.
+    pub safe: mpsc::UnboundedReceiver<(AttemptId, Outcome)>,
+    /// Questions.
+    pub asks: mpsc::Receiver<Ask>,
+}
+
+/// The end of work that the loop started beside itself.
+struct Done {
+    event: Event,
+    /// The record of an attempt that this node holds from now on.
+    record: Option<Box<Stored<Task>>>,
+}
+
+/// The loop's own state.
+pub struct NodeLoop {
+    node: Node,
+    ports: Ports,
+    index: Index,
+    /// Records of the attempts that this node holds, as their last transition left them.
+    records: HashMap<TaskId, Box<Stored<Task>>>,
+    /// Ends in the journal of the last run that have not been matched with what the runner has.
+    journaled: HashMap<AttemptId, Outcome>,
+    /// What the runner has at first, held back until the node has an identity.
+    found: Vec<Event>,
+    work: JoinSet<Done>,
+    actions: Vec<Action>,
+    wake: Option<BootMs>,
+}
+
+impl NodeLoop {
+    /// A loop that has heard nothing yet. `journaled` are the ends found in the journal.
+    pub fn new(node: Node, ports: Ports, journaled: Vec<(AttemptId, Outcome)>) -> NodeLoop {
+        NodeLoop {
+            node,
+            ports,
+            index: Index::default(),
+            records: HashMap::new(),
+            journaled: journaled.into_iter().collect(),
+            found: Vec::new(),
+            work: JoinSet::new(),
+            actions: Vec::new(),
+            wake: None,
+        }
+    }
+
+    /// Runs until stopped.
+    pub async fn run(mut self, mut follow: Follow, mut ears: Ears, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut reconcile = tokio::time::interval(RECONCILE);
+        reconcile.reset();
+        let (mut events, mut said, mut safe, mut asks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let mut followed = None;
+            let mut joined = None;
+            let mut resync = false;
+            let wake = sleep_until(self.wake);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                item = follow.next() => followed = Some(item),
+                Some(done) = self.work.join_next() => joined = Some(done),
+                n = ears.said.recv_many(&mut said, BURST) => anyhow::ensure!(n > 0, "runner client ended"),
+                n = ears.safe.recv_many(&mut safe, BURST) => anyhow::ensure!(n > 0, "journal ended"),
+                n = ears.events.recv_many(&mut events, BURST) => anyhow::ensure!(n > 0, "lease keeper ended"),
+                n = ears.asks.recv_many(&mut asks, BURST) => anyhow::ensure!(n > 0, "API ended"),
+                () = wake => self.wake = None,
+                _ = reconcile.tick() => resync = true,
+            }
+            if resync {
+                follow.resync();
+            }
+            if let Some(item) = followed {
+                self.follow(item);
+            }
+            while let Some(done) = joined {
+                let Done { event, record } = done?;
+                self.records.extend(record.map(|stored| (stored.value.id, stored)));
+                events.push(event);
+                joined = self.work.try_join_next();
+            }
+            for said in said.drain(..) {
+                self.runner_says(said).await?;
+            }
+            events.extend(safe.drain(..).map(|(attempt, outcome)| Event::Ended { attempt, outcome }));
+            for event in events.drain(..) {
+                self.hear(event);
+            }
+            self.decide().await?;
+            for ask in asks.drain(..) {
+                ask(&self.node, &self.index);
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<BootMs>) {
+    match at {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.since(clock::boot()))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,139 @@
+//! Doing what the core decided.
+
+use super::{Done, NodeLoop};
+use crate::clock;
+use crate::facts;
+use crate::journal;
+use crate::propose::Settled;
+use crate::seam::TaskChanged;
+use shoal_core::event::{Action, Decision, Event};
+use shoal_core::id::{AttemptId, TaskId};
+use shoal_core::task::Task;
+use shoal_core::transition::Transition;
+use shoal_store::key::Key;
+use shoal_store::list_watch::FollowItem;
+use shoal_store::port::Change;
+use shoal_store::record;
+
+impl NodeLoop {
+    /// Lets the core hear an event; what it wants done is done by [`NodeLoop::decide`].
+    pub(super) fn hear(&mut self, event: Event) {
+        self.node.hear(clock::boot(), event, &mut self.actions);
+        if let Some((_, held)) = self.node.identity().map(|id| (id, std::mem::take(&mut self.found))) {
+            for event in held {
+                self.node.hear(clock::boot(), event, &mut self.actions);
+            }
+        }
+    }
+
+    /// Lets the core decide and carries everything out.
+    pub(super) async fn decide(&mut self) -> anyhow::Result<()> {
+        self.node.decide(clock::boot(), &mut self.actions);
+        self.wake = None;
+        for action in std::mem::take(&mut self.actions) {
+            self.act(action).await?;
+        }
+        self.ports.ready.send_if_modified(|ready| std::mem::replace(ready, self.node.is_ready()) != *ready);
+        Ok(())
+    }
+
+    async fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        match action {
+            Action::Propose { task, transition } => self.propose(task, transition),
+            Action::Claim(task) => self.claim(task),
+            Action::Start(task) => {
+                let start = self.ports.launch.start(&task, &self.ports.page.borrow(), self.fence_of(&task));
+                self.ports.runner.start(start).await?;
+            }
+            Action::Stop { attempt, grace_ms } => self.ports.runner.stop(attempt.to_string(), grace_ms).await?,
+            Action::Release(attempt) => self.release(attempt).await?,
+            Action::Fence(node) => {
+                self.records.clear();
+                self.ports.fenced.send_replace(Some(node));
+            }
+            Action::WakeAt(at) => self.wake = Some(at),
+        }
+        Ok(())
+    }
+
+    fn propose(&mut self, task: TaskId, transition: Transition) {
+        let known = match &transition {
+            Transition::Finish { .. } => self.records.get(&task).cloned(),
+            Transition::Steal { .. } | Transition::Lose { .. } | Transition::Cancel(_) => None,
+        };
+        let proposer = self.ports.proposer.clone();
+        self.work.spawn(async move {
+            let settled = proposer.settle(task, transition.clone(), known, None).await;
+            let (decision, stored) = match settled {
+                Ok(Settled::Committed(stored)) => {
+                    let task = Box::new(stored.value.clone());
+                    (Decision::Committed { revision: stored.mod_revision, task }, Some(stored))
+                }
+                Ok(Settled::Refused { .. }) => (Decision::Refused, None),
+                // Without a deadline only shutdown ends a proposal undecided; the next start finds out.
+                Err(_) => std::future::pending().await,
+            };
+            let record = stored.filter(|_| matches!(transition, Transition::Steal { .. }));
+            Done { event: Event::Decided { task, transition, decision }, record }
+        });
+    }
+
+    fn claim(&mut self, task: TaskId) {
+        let store = self.ports.store.clone();
+        self.work.spawn(async move {
+            let key = Key::Task(task).to_string();
+            loop {
+                match store.get(&key).await {
+                    Ok((kv, _)) => {
+                        let stored = kv.and_then(|kv| record::decode_kv::<Task>(&kv).ok()).map(Box::new);
+                        let revision = stored.as_ref().map_or(0, |s| s.mod_revision);
+                        let record = stored.as_ref().map(|s| Box::new(s.value.clone()));
+                        return Done { event: Event::Claimed { task, record, revision }, record: stored };
+                    }
+                    Err(error) => tracing::warn!(%task, %error, "claimed record not read yet"),
+                }
+                tokio::time::sleep(super::CLAIM_RETRY).await;
+            }
+        });
+    }
+
+    async fn release(&mut self, attempt: AttemptId) -> anyhow::Result<()> {
+        self.records.remove(&attempt.task);
+        self.ports.runner.forget(attempt.to_string()).await?;
+        self.ports.journal.send(journal::Entry::Recorded(attempt)).await?;
+        Ok(())
+    }
+
+    /// The revision that gave this node the task: grows with each attempt, so what the task touches can refuse older ones.
+    fn fence_of(&self, task: &Task) -> i64 {
+        self.records.get(&task.id).map_or(0, |stored| stored.mod_revision)
+    }
+
+    pub(super) fn follow(&mut self, item: FollowItem) {
+        match item {
+            FollowItem::Snapshot { kvs, revision } => {
+                self.index.clear();
+                kvs.iter().filter_map(|kv| facts::task_of(&kv.key)).for_each(|task| self.index.insert(task));
+                self.hear(Event::Synced(Box::new(facts::snapshot(&kvs, revision))));
+            }
+            FollowItem::Changes { changes, revision } => {
+                self.hear(Event::Changed { facts: facts::changes(&changes), revision });
+                for change in &changes {
+                    self.tell(change);
+                }
+            }
+            FollowItem::Progress(_) => {}
+            FollowItem::Interrupted(why) => tracing::warn!(why, "view is interrupted"),
+        }
+    }
+
+    fn tell(&mut self, change: &Change) {
+        if let Change::Put(kv) = change
+            && let Some(task) = facts::task_of(&kv.key)
+        {
+            self.index.insert(task);
+            // Nobody listening is fine.
+            let _ = self.ports.changes.send(TaskChanged { task, revision: kv.mod_revision });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Questions from outside, answered between two events, so that nobody shares the loop's state.
+
+use crate::index::Index;
+use crate::membership::Membership;
+use crate::seam::{Identity, Insight, NodeInfo, Waiting};
+use async_trait::async_trait;
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::node::Node;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A question: runs on the loop with its state.
+pub type Ask = Box<dyn FnOnce(&Node, &Index) + Send>;
+
+/// Asks the loop.
+pub struct LoopInsight {
+    /// To the loop.
+    pub asks: mpsc::Sender<Ask>,
+    /// Who the node is.
+    pub identity: watch::Receiver<Option<(NodeId, i64)>>,
+    /// Its name.
+    pub name: String,
+    /// The store's members.
+    pub membership: Membership,
+}
+
+impl LoopInsight {
+    async fn ask<T: Send + Default + 'static>(&self, question: impl FnOnce(&Node, &Index) -> T + Send + 'static) -> T {
+        let (reply, answer) = oneshot::channel();
+        let ask: Ask = Box::new(move |node, index| {
+            let _ = reply.send(question(node, index));
+        });
+        // The loop ends only with the server.
+        if self.asks.send(ask).await.is_err() {
+            return T::default();
+        }
+        answer.await.unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Insight for LoopInsight {
+    async fn nodes(&self) -> Vec<NodeInfo> {
+        self.ask(|node, _| {
+            let view = node.view();
+            let info = |(id, peer): (&NodeId, &shoal_core::view::Peer)| NodeInfo {
+                id: *id,
+                entry: peer.entry.clone(),
+                free: view.free_on(*id),
+                running: view.running_len(*id) as u32,
+            };
+            view.nodes().iter().map(info).collect()
+        })
+        .await
+    }
+
+    async fn why(&self, task: TaskId) -> Option<Waiting> {
+        self.ask(move |node, _| shoal_core::why::why(node.view(), task, crate::clock::boot())).await
+    }
+
+    async fn queue_len(&self) -> u64 {
+        self.ask(|node, _| node.view().queue_len() as u64).await
+    }
+
+    async fn running_len(&self) -> u64 {
+        self.ask(|node, _| node.view().running_total() as u64).await
+    }
+
+    async fn resolve(&self, short_prefix: &str) -> Vec<TaskId> {
+        let prefix = short_prefix.to_owned();
+        self.ask(move |_, index| index.starting_with(&prefix, 3)).await
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.membership.warning()
+    }
+
+    fn voters(&self) -> (u32, u32) {
+        self.membership.voters()
+    }
+
+    fn identity(&self) -> Identity {
+        let id = self.identity.borrow().map_or(NodeId(uuid::Uuid::nil()), |(id, _)| id);
+        Identity { id, name: self.name.clone() }
+    }
+}

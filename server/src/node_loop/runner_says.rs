@@ -1,0 +1,72 @@
+//! What the runner's words mean to the core. An end goes through the journal first.
+
+use super::NodeLoop;
+use crate::journal::Entry;
+use crate::runner::Said;
+use shoal_container::protocol::{Cause, End, Report};
+use shoal_core::event::{Event, Found};
+use shoal_core::id::AttemptId;
+use shoal_core::task::{Exit, ExitHow};
+use shoal_core::transition::Outcome;
+
+impl NodeLoop {
+    pub(super) async fn runner_says(&mut self, said: Said) -> anyhow::Result<()> {
+        match said {
+            Said::Has(reports) => self.has(reports).await?,
+            Said::Started(id) => {
+                if let Some(attempt) = parse(&id) {
+                    self.hear(Event::Started(attempt));
+                }
+            }
+            Said::Ended(id, end) => {
+                if let Some(attempt) = parse(&id) {
+                    self.ports.journal.send(Entry::Ended(attempt, outcome(end))).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything the runner has not forgotten: attempts that outlived a server, or a connection.
+    async fn has(&mut self, reports: Vec<Report>) -> anyhow::Result<()> {
+        for report in reports {
+            let Some(attempt) = parse(&report.id) else { continue };
+            let journaled = self.journaled.remove(&attempt);
+            let found = match report.end.map(outcome) {
+                None => Found::Alive,
+                Some(Outcome::Vanished(why)) => Found::Ended(journaled.unwrap_or(Outcome::Vanished(why))),
+                Some(seen) => {
+                    self.ports.journal.send(Entry::Ended(attempt, seen.clone())).await?;
+                    Found::Ended(seen)
+                }
+            };
+            let event = Event::Adopted { attempt, found };
+            match self.node.identity() {
+                Some(_) => self.hear(event),
+                None => self.found.push(event),
+            }
+        }
+        // What the runner has forgotten is in the store.
+        for (attempt, _) in std::mem::take(&mut self.journaled) {
+            self.ports.journal.send(Entry::Recorded(attempt)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn parse(id: &str) -> Option<AttemptId> {
+    id.parse().inspect_err(|error| tracing::error!(%error, "the runner named a strange attempt")).ok()
+}
+
+fn outcome(end: End) -> Outcome {
+    let exited = |how| Outcome::Exited(Exit { how, oom_killed: end.oom_killed });
+    match end.cause {
+        Cause::Code(code) => exited(ExitHow::Code(code)),
+        Cause::Signal(signal) => exited(ExitHow::Signal(signal)),
+        Cause::TimeLimit => Outcome::TimeLimit,
+        Cause::NotFound(what) => Outcome::NotFound(what),
+        Cause::NotExecutable(what) => Outcome::NotExecutable(what),
+        Cause::Setup(what) => Outcome::LaunchFailed(what),
+        Cause::Vanished(what) => Outcome::Vanished(what),
+    }
+}

@@ -1,0 +1,226 @@
+//! Puts a node together and takes it apart again. The order is the architecture: directory, store, runner, journal, proposer, loop, lease, API.
+
+use crate::api;
+use crate::api::listen::{Listener, check_listen};
+use crate::clock;
+use crate::config::{Config, RootSource};
+use crate::counters;
+use crate::data_dir::DataDir;
+use crate::journal::{self, Journal};
+use crate::launch::Launch;
+use crate::lease::{DEADLINE_PERCENT, Keeper};
+use crate::membership::{Membership, Voters};
+use crate::node_loop::{Ears, LoopInsight, NodeLoop, Ports};
+use crate::propose::Proposer;
+use crate::runner::{Runner, RunnerConfig};
+use crate::seam::{Api, ApiLimits};
+use crate::store::{self, OpenStore};
+use crate::supervisor::Supervisor;
+use anyhow::Context;
+use shoal_core::entry::{NodeEntry, NodeState};
+use shoal_core::node::{Node, NodeConfig};
+use shoal_store::key;
+use shoal_store::list_watch::Follow;
+use shoal_store::port::Store;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Changes that a slow follower may lag behind before it has to read again.
+const CHANGES_LEN: usize = 16 << 10;
+/// Questions waiting for the loop.
+const ASKS_LEN: usize = 1024;
+/// Events of the lease keeper waiting for the loop.
+const EVENTS_LEN: usize = 64;
+/// Each next peer in rank requeues a lost node's tasks this much later.
+const REQUEUE_STAGGER_MS: u64 = 1_000;
+
+/// Runs a node until SIGTERM or SIGINT, or until something of it fails.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let data = DataDir::open(&config.data_dir)?;
+    let listeners = bind(&config.listen).await?;
+    prepare_roots(&config).await?;
+    let mut store = store::open(&config).await?;
+    let member = store.member.take();
+    let ended = serve(&config, &data, &store, member.is_some(), listeners, stop).await;
+    if let Some(member) = member {
+        member.stop().await;
+    }
+    ended
+}
+
+async fn serve(
+    config: &Config,
+    data: &DataDir,
+    store: &OpenStore,
+    voter: bool,
+    listeners: Vec<Listener>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut supervisor = Supervisor::new(stop.clone());
+    supervisor.start("signals", signals(stop.clone()));
+    let (voters, latest) = watch::channel(Voters::default());
+    supervisor.start("members", store.follow(voters, stop.clone()));
+    let node = assemble(config, data, store, voter, Membership::new(latest), &mut supervisor)?;
+    let health = api::serve::Health::new().await;
+    supervisor.start("health", tell_health(node.ready, health.clone(), stop.clone()));
+    let counters = node.proposer.counters.clone();
+    supervisor.start("counters", counters::run(data.join("counters.json"), node.asks, counters, stop));
+    supervisor.start("api", async move { Ok(api::serve::serve(Arc::new(node.api), listeners, health).await?) });
+    Ok(supervisor.run().await?)
+}
+
+/// What the rest of the server sees of the node loop.
+struct Assembled {
+    api: Api,
+    proposer: Proposer,
+    asks: mpsc::Sender<crate::node_loop::Ask>,
+    ready: watch::Receiver<bool>,
+}
+
+fn assemble(
+    config: &Config,
+    data: &DataDir,
+    open: &OpenStore,
+    voter: bool,
+    membership: Membership,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<Assembled> {
+    let stop = supervisor.stop.clone();
+    let store: Arc<dyn Store> = open.store.clone();
+    let attempts_dir = data.join("attempts");
+    let (identity, identity_seen) = watch::channel(None);
+    let (page, page_seen) = watch::channel(PathBuf::new());
+    let (fenced, fenced_seen) = watch::channel(None);
+    let (ready, ready_seen) = watch::channel(false);
+    let (events, events_inbox) = mpsc::channel(EVENTS_LEN);
+    let (said, said_inbox) = mpsc::unbounded_channel();
+    let (safe, safe_inbox) = mpsc::unbounded_channel();
+    let (asks, asks_inbox) = mpsc::channel(ASKS_LEN);
+    let (changes, _) = broadcast::channel(CHANGES_LEN);
+
+    let runner_config = RunnerConfig {
+        binary: config.runner_binary.clone(),
+        state_dir: data.join("runner"),
+        attempts_dir: attempts_dir.clone(),
+    };
+    let (runner, runner_work) = Runner::new(runner_config, said, stop.clone());
+    supervisor.start("runner", runner_work);
+    let (journal, journaled) = Journal::open(&data.join("journal.jsonl"), &attempts_dir)?;
+    let (entries, entries_inbox) = journal::inbox();
+    supervisor.start("journal", journal.run(entries_inbox, safe, stop.clone()));
+    let (proposer, proposer_work) = Proposer::new(store.clone(), identity_seen.clone(), stop.clone());
+    supervisor.start("proposer", proposer_work);
+
+    let ports = Ports {
+        store: store.clone(),
+        proposer: proposer.clone(),
+        runner: runner.clone(),
+        journal: entries,
+        launch: Launch::new(config),
+        page: page_seen,
+        fenced,
+        changes: changes.clone(),
+        ready,
+    };
+    let ears = Ears { events: events_inbox, said: said_inbox, safe: safe_inbox, asks: asks_inbox };
+    let follow = Follow::new(store.clone(), vec![key::statuses(), key::nodes()]);
+    let node_loop = NodeLoop::new(Node::new(node_config(config, open.leases_trusted)), ports, journaled);
+    supervisor.start("node loop", node_loop.run(follow, ears, stop.clone()));
+    let keeper = Keeper {
+        store: store.clone(),
+        runner,
+        entry: entry(config, voter),
+        ttl: config.lease_ttl,
+        data_dir: config.data_dir.clone(),
+        identity,
+        page,
+        fenced: fenced_seen,
+        events,
+        stop: stop.clone(),
+    };
+    supervisor.start("lease", keeper.run());
+    let insight = LoopInsight { asks: asks.clone(), identity: identity_seen, name: config.name.clone(), membership };
+    let api = Api {
+        store,
+        propose: Arc::new(proposer.clone()),
+        insight: Arc::new(insight),
+        changes,
+        attempts_dir,
+        wall: clock::wall,
+        limits: ApiLimits::default(),
+        shutdown: stop,
+    };
+    Ok(Assembled { api, proposer, asks, ready: ready_seen })
+}
+
+fn node_config(config: &Config, leases_trusted: bool) -> NodeConfig {
+    let deadline_ms = (config.lease_ttl * DEADLINE_PERCENT / 100).as_millis() as u64;
+    NodeConfig {
+        name: config.name.clone(),
+        requeue_wait_ms: if leases_trusted { 0 } else { deadline_ms },
+        requeue_stagger_ms: REQUEUE_STAGGER_MS,
+    }
+}
+
+fn entry(config: &Config, voter: bool) -> NodeEntry {
+    NodeEntry {
+        name: config.name.clone(),
+        address: config.advertise.clone(),
+        resources: config.resources,
+        roots: config.roots.keys().cloned().collect(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: NodeState::Ready,
+        voter,
+        unknown: Default::default(),
+    }
+}
+
+/// Binds before anything is started: a taken port must not cost an election.
+async fn bind(addresses: &[String]) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(Listener::bind(&check_listen(address)?).await?);
+    }
+    Ok(listeners)
+}
+
+/// Builds the default root where it is not given.
+async fn prepare_roots(config: &Config) -> anyhow::Result<()> {
+    let built = config.data_dir.join("roots/default");
+    if config.roots.get("default") != Some(&RootSource::Directory(built.clone())) {
+        return Ok(());
+    }
+    let work = tokio::task::spawn_blocking(move || shoal_rootfs::ensure(&built));
+    work.await?.map(drop).context("building the default root (or give --root default=DIR)")
+}
+
+async fn signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let name = tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+        () = stop.cancelled() => return Ok(()),
+    };
+    tracing::info!(signal = name, "stopping; containers live until their deadline, a restart before it takes them over");
+    stop.cancel();
+    Ok(())
+}
+
+async fn tell_health(
+    mut ready: watch::Receiver<bool>,
+    health: api::serve::Health,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let now = *ready.borrow_and_update();
+        health.set_ready(now).await;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = ready.changed() => changed?,
+        }
+    }
+}

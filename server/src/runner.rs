@@ -1,0 +1,220 @@
+//! The server's side of the runner: starts the runner program where none answers, speaks its protocol, and survives the loss of either.
+//!
+//! Invariants: an end is passed on exactly as the runner reports it, again after each reconnect until it is forgotten; a start that the runner
+//! has not confirmed is sent again after a reconnect only when the runner does not know the attempt.
+
+mod link;
+mod process;
+
+use link::Link;
+use shoal_container::protocol::{End, Event, Report, Request, Start};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Commands waiting for the runner; who finds it full waits.
+const QUEUE_LEN: usize = 1024;
+
+/// How to reach or start the runner.
+#[derive(Clone, Debug)]
+pub struct RunnerConfig {
+    /// The program.
+    pub binary: PathBuf,
+    /// Its socket and lock.
+    pub state_dir: PathBuf,
+    /// One directory for each attempt.
+    pub attempts_dir: PathBuf,
+}
+
+/// What the runner reported of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// At (re)connection: everything it has not forgotten. Sent once for each connection.
+    Has(Vec<Report>),
+    /// The program runs.
+    Started(String),
+    /// It has ended.
+    Ended(String, End),
+}
+
+enum Command {
+    Start(Box<Start>),
+    Stop { id: String, grace_ms: u64 },
+    Forget(String),
+    KillAll(oneshot::Sender<()>),
+}
+
+/// Commands the runner. Cheap to clone.
+#[derive(Clone)]
+pub struct Runner {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The runner's client has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("runner client has ended")]
+pub struct Gone;
+
+impl Runner {
+    /// A runner's client and the work that must run for it. What the runner says goes to `said`.
+    pub fn new(
+        config: RunnerConfig,
+        said: mpsc::UnboundedSender<Said>,
+        stop: CancellationToken,
+    ) -> (Runner, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let (commands, inbox) = mpsc::channel(QUEUE_LEN);
+        let client = Client { config, said, unconfirmed: BTreeMap::new(), doubted: BTreeSet::new(), dying: Vec::new() };
+        (Runner { commands }, client.run(inbox, stop))
+    }
+
+    /// Starts an attempt.
+    pub async fn start(&self, start: Start) -> Result<(), Gone> {
+        self.send(Command::Start(Box::new(start))).await
+    }
+    /// Ends an attempt: SIGTERM, then SIGKILL after the grace.
+    pub async fn stop(&self, id: String, grace_ms: u64) -> Result<(), Gone> {
+        self.send(Command::Stop { id, grace_ms }).await
+    }
+    /// The attempt's end is recorded.
+    pub async fn forget(&self, id: String) -> Result<(), Gone> {
+        self.send(Command::Forget(id)).await
+    }
+    /// Kills everything; returns when nothing is left alive.
+    pub async fn kill_all(&self) -> Result<(), Gone> {
+        let (done, dead) = oneshot::channel();
+        self.send(Command::KillAll(done)).await?;
+        dead.await.map_err(|_| Gone)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Gone> {
+        self.commands.send(command).await.map_err(|_| Gone)
+    }
+}
+
+struct Client {
+    config: RunnerConfig,
+    said: mpsc::UnboundedSender<Said>,
+    /// Starts that the runner has not confirmed in any way.
+    unconfirmed: BTreeMap<String, Start>,
+    /// Starts it refused: its next list says what became of them.
+    doubted: BTreeSet<String>,
+    /// Who waits for everything to be dead.
+    dying: Vec<oneshot::Sender<()>>,
+}
+
+impl Client {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut process = process::Process::new(self.config.clone());
+        loop {
+            let mut link = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                link = process.connect() => link?,
+            };
+            match self.serve(&mut link, &mut inbox, &stop).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(%error, "connection to the runner lost"),
+            }
+        }
+    }
+
+    /// Serves one connection until told to stop (`Ok`) or until it breaks.
+    async fn serve(
+        &mut self,
+        link: &mut Link,
+        inbox: &mut mpsc::Receiver<Command>,
+        stop: &CancellationToken,
+    ) -> Result<(), link::LinkError> {
+        link.hello().await?;
+        loop {
+            let mut command = None;
+            let mut event = None;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                read = link.next() => event = Some(read?),
+                received = inbox.recv() => match received {
+                    Some(received) => command = Some(received),
+                    None => return Ok(()),
+                },
+            }
+            if let Some(event) = event {
+                self.event(link, event).await?;
+            }
+            if let Some(command) = command {
+                self.command(link, command).await?;
+            }
+        }
+    }
+
+    async fn command(&mut self, link: &mut Link, command: Command) -> Result<(), link::LinkError> {
+        let request = match command {
+            Command::Start(start) => {
+                self.unconfirmed.insert(start.id.clone(), (*start).clone());
+                Request::Start(start)
+            }
+            Command::Stop { id, grace_ms } => Request::Stop { id, grace_ms },
+            Command::Forget(id) => Request::Forget { id },
+            Command::KillAll(done) => {
+                self.dying.push(done);
+                // What was not started yet must not start later.
+                self.unconfirmed.clear();
+                Request::KillAll
+            }
+        };
+        link.send(&request).await
+    }
+
+    async fn event(&mut self, link: &mut Link, event: Event) -> Result<(), link::LinkError> {
+        match event {
+            Event::Welcome { attempts, .. } => return self.welcome(link, attempts).await,
+            Event::Started { id, .. } => {
+                self.unconfirmed.remove(&id);
+                self.say(Said::Started(id));
+            }
+            Event::Ended { id, end } => {
+                self.unconfirmed.remove(&id);
+                self.say(Said::Ended(id, end));
+            }
+            Event::AllDead => {
+                for done in self.dying.drain(..) {
+                    let _ = done.send(());
+                }
+            }
+            Event::Refused { id, why } => {
+                tracing::warn!(?id, why, "runner refused");
+                if let Some(id) = id.filter(|id| self.unconfirmed.remove(id).is_some()) {
+                    self.doubted.insert(id);
+                    link.hello().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The runner's list: the truth about everything that was in doubt.
+    async fn welcome(&mut self, link: &mut Link, attempts: Vec<Report>) -> Result<(), link::LinkError> {
+        let listed: BTreeSet<&str> = attempts.iter().map(|report| report.id.as_str()).collect();
+        let vanished: Vec<String> =
+            std::mem::take(&mut self.doubted).into_iter().filter(|id| !listed.contains(id.as_str())).collect();
+        self.unconfirmed.retain(|id, _| !listed.contains(id.as_str()));
+        if !self.dying.is_empty() {
+            link.send(&Request::KillAll).await?;
+        }
+        for start in self.unconfirmed.values() {
+            link.send(&Request::Start(Box::new(start.clone()))).await?;
+        }
+        self.say(Said::Has(attempts));
+        for id in vanished {
+            let cause = shoal_container::protocol::Cause::Vanished("the runner refused to start it".to_owned());
+            self.say(Said::Ended(id, End { cause, oom_killed: false, log_truncated: false }));
+        }
+        Ok(())
+    }
+
+    fn say(&self, said: Said) {
+        // The node loop outlives this client except at shutdown, when nobody needs to know.
+        let _ = self.said.send(said);
+    }
+}

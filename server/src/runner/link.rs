@@ -1,0 +1,57 @@
+//! One connection to the runner: length-prefixed JSON frames.
+
+use futures::{SinkExt, StreamExt};
+use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Request, VERSION};
+use std::path::Path;
+use tokio::net::UnixStream;
+use tokio_util::bytes::Bytes;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It closed.
+    #[error("runner closed the connection")]
+    Closed,
+    /// It broke.
+    #[error("runner connection")]
+    Io(#[from] std::io::Error),
+    /// Something that is no frame of the protocol came.
+    #[error("runner frame")]
+    Frame(#[from] serde_json::Error),
+    /// The runner is of another version.
+    #[error("runner speaks protocol {0}, this server {VERSION}")]
+    Version(u32),
+}
+
+/// A connection.
+pub(super) struct Link {
+    frames: Framed<UnixStream, LengthDelimitedCodec>,
+}
+
+impl Link {
+    pub(super) async fn connect(socket: &Path) -> std::io::Result<Link> {
+        let stream = UnixStream::connect(socket).await?;
+        let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
+        Ok(Link { frames: Framed::new(stream, codec) })
+    }
+
+    pub(super) async fn hello(&mut self) -> Result<(), LinkError> {
+        self.send(&Request::Hello { version: VERSION }).await
+    }
+
+    pub(super) async fn send(&mut self, request: &Request) -> Result<(), LinkError> {
+        let bytes = serde_json::to_vec(request)?;
+        Ok(self.frames.send(Bytes::from(bytes)).await?)
+    }
+
+    /// The next event. Safe to drop and call again.
+    pub(super) async fn next(&mut self) -> Result<Event, LinkError> {
+        let frame = self.frames.next().await.ok_or(LinkError::Closed)??;
+        let event = serde_json::from_slice(&frame)?;
+        match event {
+            Event::Welcome { version, .. } if version != VERSION => Err(LinkError::Version(version)),
+            event => Ok(event),
+        }
+    }
+}

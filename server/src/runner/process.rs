@@ -1,0 +1,84 @@
+//! The runner's process: starts it where none answers. It is made to outlive this server, so a running one is taken over.
+
+use super::RunnerConfig;
+use super::link::Link;
+use anyhow::Context;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+/// How long a new runner may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Between tries to connect to a runner that is starting.
+const CONNECT_RETRY: Duration = Duration::from_millis(5);
+/// Between starts of a runner that ends at once.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+/// Starts and reaps the runner.
+pub(super) struct Process {
+    config: RunnerConfig,
+    child: Option<Child>,
+    starts: u32,
+}
+
+impl Process {
+    pub(super) fn new(config: RunnerConfig) -> Process {
+        Process { config, child: None, starts: 0 }
+    }
+
+    /// Connects to the runner, starting it where nobody answers. Fails only when it cannot be started at all.
+    pub(super) async fn connect(&mut self) -> anyhow::Result<Link> {
+        let socket = self.config.state_dir.join("runner.sock");
+        loop {
+            if let Ok(link) = Link::connect(&socket).await {
+                return Ok(link);
+            }
+            if self.starts > 0 {
+                tokio::time::sleep(RESTART_PAUSE).await;
+            }
+            self.spawn()?;
+            let deadline = Instant::now() + START_PATIENCE;
+            while Instant::now() < deadline && self.is_alive() {
+                if let Ok(link) = Link::connect(&socket).await {
+                    return Ok(link);
+                }
+                tokio::time::sleep(CONNECT_RETRY).await;
+            }
+            tracing::error!(starts = self.starts, log = %self.log_path().display(), "runner does not answer");
+        }
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
+        self.starts += 1;
+        std::fs::create_dir_all(&self.config.state_dir)?;
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
+        let child = Command::new(&self.config.binary)
+            .arg("--state-dir")
+            .arg(&self.config.state_dir)
+            .arg("--attempts-dir")
+            .arg(&self.config.attempts_dir)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {}", self.config.binary.display()))?;
+        tracing::info!(pid = child.id(), "runner started");
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Whether the child lives or has gone to the background properly (status 0: another process of it serves).
+    fn is_alive(&mut self) -> bool {
+        match self.child.as_mut().map(Child::try_wait) {
+            Some(Ok(Some(status))) => status.success(),
+            Some(Ok(None)) => true,
+            Some(Err(_)) | None => false,
+        }
+    }
+
+    fn log_path(&self) -> std::path::PathBuf {
+        self.config.state_dir.join("runner.log")
+    }
+}

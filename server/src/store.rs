@@ -1,0 +1,130 @@
+//! The node's store: its own etcd member, one of a cluster that it joined, or members elsewhere.
+
+use crate::config::{Config, StoreConfig};
+use crate::membership::Voters;
+use anyhow::Context;
+use shoal_store::etcd::EtcdStore;
+use shoal_store::member::{
+    Cluster, InitialCluster, Member, MemberConfig, Origin, Started, maintenance, warning,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Between looks at the voters' health, for people.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The store, and what is inside this node of it.
+pub struct OpenStore {
+    /// The port's implementation.
+    pub store: Arc<EtcdStore>,
+    /// The member inside.
+    pub member: Option<Member>,
+    /// Whether a lease that etcd reports gone has lasted its whole time to live: fixed in later versions.
+    pub leases_trusted: bool,
+    endpoints: Vec<String>,
+    known_path: PathBuf,
+}
+
+/// Starts what is inside and connects. Does not wait for a majority: a restarted node renews its lease through the others first.
+pub async fn open(config: &Config) -> anyhow::Result<OpenStore> {
+    let known_path = config.data_dir.join("endpoints.json");
+    let (member, endpoints) = match &config.store {
+        StoreConfig::Remote(endpoints) => (None, endpoints.clone()),
+        StoreConfig::Bootstrap { initial_cluster } => {
+            let cluster = initial_cluster.as_deref().map(str::parse::<InitialCluster>).transpose();
+            start(config, Origin::Found(cluster.context("--initial-cluster")?)).await?
+        }
+        StoreConfig::Join(urls) => start(config, Origin::Join(urls.clone())).await?,
+    };
+    let store = Arc::new(EtcdStore::connect(&endpoints).await?);
+    store.learn(&known(&known_path)).await?;
+    let leases_trusted = match &member {
+        Some(member) => member.version().lease_fixes(),
+        None => remote_leases_trusted(&endpoints).await,
+    };
+    Ok(OpenStore { store, member, leases_trusted, endpoints, known_path })
+}
+
+async fn start(config: &Config, origin: Origin) -> anyhow::Result<(Option<Member>, Vec<String>)> {
+    let client_url = config.etcd_client_url.parse().context("--etcd-client-url")?;
+    let peer_url = config.etcd_peer_url.parse().context("--etcd-peer-url")?;
+    let mut member = MemberConfig::new(&config.name, config.data_dir.clone(), client_url, peer_url);
+    member.binary.clone_from(&config.etcd_binary);
+    member.origin = origin;
+    match Member::start(member).await.context("starting the etcd member")? {
+        Started::Member(member) => {
+            let endpoints = member.endpoints();
+            Ok((Some(member), endpoints))
+        }
+        Started::ClientOnly { endpoints, reason } => {
+            tracing::info!(reason, "no member inside");
+            Ok((None, endpoints))
+        }
+    }
+}
+
+/// Every member's own version counts; a node without a member asks those that it uses. Not to know is not to trust.
+async fn remote_leases_trusted(endpoints: &[String]) -> bool {
+    for endpoint in endpoints {
+        let Ok(status) = maintenance::status(endpoint).await else { return false };
+        let Ok(version) = status.version.parse::<shoal_store::member::Version>() else { return false };
+        if !version.lease_fixes() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Members seen in an earlier life: a restarted node must reach one of them before its own member serves again.
+fn known(path: &Path) -> Vec<String> {
+    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+impl OpenStore {
+    /// Follows the member list: teaches the store new endpoints, remembers them on disk, and tells people what the voters tolerate.
+    pub fn follow(
+        &self,
+        voters: watch::Sender<Voters>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+        let fixed = Cluster { endpoints: self.endpoints.clone(), voters: self.endpoints.len() };
+        let mut cluster = match &self.member {
+            Some(member) => member.cluster(),
+            None => watch::channel(fixed).1,
+        };
+        let (store, path) = (self.store.clone(), self.known_path.clone());
+        async move {
+            let mut said = None;
+            loop {
+                let now = cluster.borrow_and_update().clone();
+                store.learn(&now.endpoints).await?;
+                tokio::fs::write(&path, serde_json::to_vec(&now.endpoints)?).await?;
+                let seen = look(&now).await;
+                if seen.warning != said {
+                    seen.warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+                    said.clone_from(&seen.warning);
+                }
+                voters.send_replace(seen);
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    // A fixed list never changes and its sender is gone: only the clock counts then.
+                    Ok(()) = cluster.changed() => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn look(cluster: &Cluster) -> Voters {
+    let asked = cluster.endpoints.iter().map(|endpoint| maintenance::status(endpoint));
+    let answers = futures::future::join_all(asked).await;
+    let healthy = answers.iter().flatten().filter(|status| status.leader_id.is_some() && !status.is_learner).count();
+    let unhealthy = cluster.voters.saturating_sub(healthy);
+    let missing = || format!("{unhealthy} of {} voters do not answer", cluster.voters);
+    let warning = (unhealthy > 0).then(missing).or_else(|| warning(cluster.voters));
+    Voters { all: cluster.voters as u32, healthy: healthy as u32, warning }
+}
