@@ -260,3 +260,85 @@ fn size_of_txn(txn: &Txn) -> usize {
     };
     compares + txn.then.iter().chain(&txn.or_else).map(op).sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shoal_core::resources::Resources;
+    use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+    use shoal_core::time::WallMs;
+    use uuid::Uuid;
+
+    fn submit(number: u128, command_bytes: usize) -> Move {
+        let spec = TaskSpec {
+            command: vec!["x".repeat(command_bytes)],
+            env: Default::default(),
+            root: "default".to_owned(),
+            resources: Resources::default(),
+            pids_max: 1,
+            name: String::new(),
+            user: String::new(),
+            workdir: "/".to_owned(),
+            time_limit_ms: 0,
+            kill_grace_ms: 0,
+            max_attempts: 1,
+            on_node_loss: OnNodeLoss::Requeue,
+            unknown: Unknown::new(),
+        };
+        let new = Task::new(TaskId(Uuid::from_u128(number)), spec, 0, WallMs(0));
+        Move { old: None, new, guard: Guard::None }
+    }
+
+    #[test]
+    fn a_batch_refuses_too_many_too_much_and_the_same_twice() {
+        let many: Vec<Move> = (0..=MOVES_MAX as u128).map(|n| submit(n, 1)).collect();
+        assert_eq!(batch(&many), Err(BatchError::TooMany(MOVES_MAX + 1)));
+        assert!(batch(&many[1..]).is_ok());
+        let large = [submit(1, BATCH_BYTES_MAX / 2), submit(2, BATCH_BYTES_MAX / 2)];
+        assert!(matches!(batch(&large), Err(BatchError::TooLarge(bytes)) if bytes > BATCH_BYTES_MAX));
+        assert!(batch(&[submit(1, BATCH_BYTES_MAX)]).is_ok(), "alone, the store decides");
+        assert_eq!(
+            batch(&[submit(1, 1), submit(1, 2)]),
+            Err(BatchError::Duplicate(TaskId(Uuid::from_u128(1))))
+        );
+    }
+
+    #[test]
+    fn what_is_taken_is_always_a_batch_and_all_is_taken_in_order() {
+        let sizes = [10, BATCH_BYTES_MAX * 2, 10, BATCH_BYTES_MAX / 2, BATCH_BYTES_MAX / 2, 10];
+        let all: Vec<Move> =
+            (0..200_u128).map(|n| submit(n % 7 + n / 3 * 10, sizes[n as usize % sizes.len()])).collect();
+        let mut queue = VecDeque::from(all.clone());
+        let mut taken = Vec::new();
+        while !queue.is_empty() {
+            let part = take_batch(&mut queue);
+            assert!(!part.is_empty());
+            batch(&part).unwrap();
+            taken.extend(part);
+        }
+        assert_eq!(taken, all);
+        assert!(take_batch(&mut queue).is_empty());
+    }
+
+    #[test]
+    fn a_move_whose_status_key_stays_does_not_delete_it() {
+        let old = Stored { value: submit(1, 1).new, create_revision: 5, mod_revision: 8 };
+        let same =
+            Move { new: old.value.clone(), old: Some(old), guard: Guard::NodeAbsent(NodeId(Uuid::nil())) };
+        let txn = same.to_txn();
+        assert!(txn.then.iter().all(|op| matches!(op, Op::Put { .. })), "{:?}", txn.then);
+        assert_eq!(txn.compares[0], Compare::ModRevision(Key::Task(same.new.id).to_string(), 8));
+        assert_eq!(txn.compares[1], Compare::CreateRevision(Key::Node(NodeId(Uuid::nil())).to_string(), 0));
+    }
+
+    #[test]
+    fn a_reply_of_another_shape_is_an_error() {
+        let one = [submit(1, 1)];
+        let reply = |replies| TxnReply { succeeded: true, revision: 9, replies };
+        for replies in [vec![], vec![OpReply::Put], vec![OpReply::Put, OpReply::Put]] {
+            assert!(matches!(read_batch(&one, &reply(replies)), Err(ReplyError::Shape(_))));
+        }
+        let lost = TxnReply { succeeded: false, revision: 0, replies: vec![] };
+        assert!(matches!(read_batch(&one, &reply(vec![OpReply::Txn(lost)])), Err(ReplyError::Shape(_))));
+    }
+}
