@@ -4,6 +4,7 @@
 //! Nothing here looks into the server: it starts programs, calls the public API, sends signals to what it started, and reads files
 //! and /proc. It ends only processes it started, by pid, after checking that the pid still is that process.
 
+pub mod account;
 pub mod address;
 pub mod api;
 pub mod clock;
