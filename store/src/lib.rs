@@ -7,6 +7,7 @@ pub mod etcd;
 pub mod fault;
 pub mod key;
 pub mod list_watch;
+pub mod member;
 pub mod memory;
 pub mod moves;
 pub mod port;
