@@ -149,10 +149,16 @@ pub fn read_signal(signals: impl AsFd) -> io::Result<Option<(c_int, u64)>> {
 
 /// Every signal to its default action and none blocked: what a program may expect at its start.
 pub fn reset_signals() -> io::Result<()> {
-    // SAFETY: all pointers are to this frame; the default action runs no code of ours.
+    /// Bytes of the kernel's signal set.
+    const SET_BYTES: usize = 8;
+    // The kernel's own structure, all zero: the default action, no flags, an empty mask. It is at most four words everywhere.
+    let default = [0u64; 4];
+    // SAFETY: the structure is read only and lives across the calls; the default action runs no code of ours.
     unsafe {
+        // Past the C library, which keeps two signals to itself, so that those are reset as well.
         for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL); // fails for SIGKILL, SIGSTOP and the C library's own
+            let old = std::ptr::null_mut::<c_void>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SET_BYTES); // fails for KILL and STOP
         }
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);
@@ -232,6 +238,23 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
         check(libc::setresuid(uid, uid, uid).into())?;
     }
     Ok(())
+}
+
+/// Calls `action` with the effective ids, and so the permissions, of this user. The groups are left for good. For a process with one thread.
+pub fn as_user<T>(uid: u32, gid: u32, action: impl FnOnce() -> T) -> io::Result<T> {
+    // SAFETY: no memory is touched but the empty list.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null()).into())?;
+        check(libc::setegid(gid).into())?;
+        check(libc::seteuid(uid).into())?;
+    }
+    let result = action();
+    // SAFETY: as above; the saved ids are still root's.
+    unsafe {
+        check(libc::seteuid(0).into())?;
+        check(libc::setegid(0).into())?;
+    }
+    Ok(result)
 }
 
 /// Brings up the loopback interface of this network namespace.

@@ -30,8 +30,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Without a connection and without a live attempt for so long, the runner ends by itself.
-const IDLE_MS: u64 = 30_000;
 /// Events taken from epoll at a time.
 const EVENTS_MAX: usize = 64;
 /// Epoll tokens of what is there once; attempts follow.
@@ -194,7 +192,7 @@ impl Runner {
     }
 
     fn finished(&self) -> bool {
-        let idle_long = self.idle_since_ms.is_some_and(|since| boottime_ms() >= since + IDLE_MS);
+        let idle_long = self.idle_since_ms.is_some_and(|since| boottime_ms() >= since + self.options.idle_ms);
         idle_long || (self.shutting_down && self.attempts.none_live())
     }
 

@@ -1,7 +1,7 @@
 //! The runner's timers: computed from the state at each turn of the loop rather than kept beside it.
 
+use super::Runner;
 use super::attempt::Phase;
-use super::{IDLE_MS, Runner};
 use crate::deadline::{boottime_ms, boottime_ns};
 
 impl Runner {
@@ -20,7 +20,7 @@ impl Runner {
             Phase::Removing { at_ms, .. } => Some(*at_ms),
             Phase::Ended(_) => None,
         });
-        let idle = self.idle_since_ms.map(|since| since + IDLE_MS);
+        let idle = self.idle_since_ms.map(|since| since + self.options.idle_ms);
         attempts.chain(idle).min().map(|at| at.saturating_sub(boottime_ms()))
     }
 

@@ -13,6 +13,7 @@ mod program;
 mod root;
 mod supervise;
 mod task;
+mod workdir;
 
 use crate::cgroup::Group;
 use crate::deadline::DeadlinePage;

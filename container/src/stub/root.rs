@@ -6,11 +6,11 @@
 //! entry by entry in the tmpfs instead, because nothing may be created in somebody's directory.
 
 use super::Job;
-use super::devices;
 use super::error::{SetupError, Step};
 use super::mounts::{self, SCRATCH, SEALED, attach, bind, is_directory, open_beneath, view};
+use super::{devices, workdir};
 use crate::protocol::Root;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, symlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, mkdirat, symlinkat};
 use rustix::mount::{MountAttrFlags as Attr, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -138,7 +138,7 @@ fn furnish(job: &Job<'_>, built: &Built) -> Result<(), SetupError> {
     make("proc", 0o555)?;
     let work = make(WORK, 0o755)?;
     let tmp = make("tmp", 0o1777)?;
-    make_workdir(job, scratch)?;
+    workdir::make_work(job, scratch)?;
     bind(
         dev.as_fd(),
         root,
@@ -149,29 +149,11 @@ fn furnish(job: &Job<'_>, built: &Built) -> Result<(), SetupError> {
     devices::mount_terminals(root)?;
     devices::mount_proc(root, empty.as_fd())?;
     bind(work.as_fd(), root, WORK, SCRATCH)?;
+    workdir::cover_host_directory(job, root, scratch)?;
     // Last: where the tmpfs itself was mounted on /tmp, this covers it.
     bind(tmp.as_fd(), root, "tmp", SCRATCH)?;
     crate::sys::set_mount_attributes(root, u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), false)
         .step("make the root read-only")
-}
-
-/// The task owns /work, and finds the working directory it asked for below it.
-fn make_workdir(job: &Job<'_>, scratch: BorrowedFd<'_>) -> Result<(), SetupError> {
-    let wanted = job.start.workdir.trim_start_matches('/');
-    let below =
-        wanted.strip_prefix(WORK).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or("");
-    let mut path = WORK.to_owned();
-    let (uid, gid) = (Uid::from_raw(job.uid), Gid::from_raw(job.gid));
-    let own = |path: &str| {
-        chownat(scratch, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).step(format!("own /{path}"))
-    };
-    own(&path)?;
-    for part in below.split('/').filter(|part| !matches!(*part, "" | "." | "..")) {
-        path = format!("{path}/{part}");
-        mkdirat(scratch, &path, Mode::from_bits_truncate(0o755)).step(format!("make /{path}"))?;
-        own(&path)?;
-    }
-    Ok(())
 }
 
 /// Makes `root` the root of this mount namespace and lets go of the host's.

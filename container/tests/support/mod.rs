@@ -1,5 +1,5 @@
 //! A runner of one test's own: a real process, driven over its socket by a small blocking client. It kills nothing but what it started.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::protocol::{Cause, End, Event, Limits, Report, Request, Root, Start, VERSION};
@@ -27,13 +27,18 @@ pub struct TestRunner {
 impl TestRunner {
     /// Starts one with a busybox root and a deadline an hour away.
     pub fn new() -> TestRunner {
+        TestRunner::with_arguments(&[])
+    }
+
+    /// The same, with more arguments for the runner.
+    pub fn with_arguments(arguments: &[&str]) -> TestRunner {
         assert!(rustix::process::geteuid().is_root(), "these tests start containers and need root");
         let dir = tempfile::tempdir().unwrap();
         busybox_root(&dir.path().join("root"));
         std::fs::create_dir(dir.path().join("attempts")).unwrap();
         let page = DeadlinePage::create(&dir.path().join("deadline")).unwrap();
         page.advance_to(boottime_ns() + 3_600_000_000_000);
-        let process = spawn(dir.path());
+        let process = spawn(dir.path(), arguments);
         let mut runner = TestRunner { dir, process, page, client: None };
         runner.connect();
         runner
@@ -65,7 +70,7 @@ impl TestRunner {
 
     /// Starts another runner process on the same directories; the earlier one must be gone.
     pub fn restart(&mut self) -> Vec<Report> {
-        self.process = spawn(self.dir.path());
+        self.process = spawn(self.dir.path(), &[]);
         self.connect()
     }
 
@@ -161,7 +166,9 @@ impl TestRunner {
 
     /// Waits until the log contains a text.
     pub fn log_contains(&self, id: &str, text: &str) {
-        wait_for(&format!("{text:?} in the log of {id}"), || self.log(id).contains(text).then_some(()));
+        let path = self.path("attempts").join(id).join("log");
+        let what = format!("{text:?} in the log of {id}");
+        wait_for(&what, || std::fs::read_to_string(&path).ok()?.contains(text).then_some(()));
     }
 
     /// Sends the runner a signal.
@@ -233,12 +240,13 @@ impl Client {
     }
 }
 
-fn spawn(dir: &Path) -> Child {
+pub fn spawn(dir: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_shoal-runner"))
         .arg("--state-dir")
         .arg(dir.join("state"))
         .arg("--attempts-dir")
         .arg(dir.join("attempts"))
+        .args(arguments)
         .stdin(Stdio::null())
         .spawn()
         .unwrap()
