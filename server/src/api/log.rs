@@ -24,6 +24,8 @@ enum Stage {
     Here(Box<Follower>),
     /// On another node.
     There(Box<peer::Remote>),
+    /// Nothing is left to send.
+    Done,
 }
 
 struct LogStream {
@@ -79,11 +81,15 @@ impl LogStream {
             match &mut self.stage {
                 Stage::Here(follower) => return follower.next().await,
                 Stage::There(remote) => return remote.next().await,
+                Stage::Done => return Ok(None),
                 Stage::Waiting(begin) => match begin.wait().await? {
                     attempt::Look::Begun(task, number) => {
                         self.stage = open(&self.service, &self.request, &task, number).await?;
                     }
-                    attempt::Look::NeverRan(_) | attempt::Look::NotYet(_) => return Ok(Some(empty_end())),
+                    attempt::Look::NeverRan(_) | attempt::Look::NotYet(_) => {
+                        self.stage = Stage::Done;
+                        return Ok(Some(empty_end()));
+                    }
                 },
             }
         }

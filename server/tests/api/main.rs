@@ -1,0 +1,10 @@
+//! The API over a real connection, against the model of the store and a small node loop that really applies transitions.
+
+mod cancel;
+mod fixture;
+mod limits;
+mod list;
+mod log;
+mod model;
+mod submit;
+mod watch;

@@ -1,0 +1,139 @@
+//! A node loop for tests: proposes by the same moves as the real one, one at a time, and answers from the store.
+
+use async_trait::async_trait;
+use shoal_core::entry::{NodeEntry, NodeState};
+use shoal_core::id::{NodeId, TaskId};
+use shoal_core::resources::Resources;
+use shoal_core::spec::Unknown;
+use shoal_core::time::WallMs;
+use shoal_core::transition::{Transition, apply};
+use shoal_core::why::Waiting;
+use shoal_server::seam::{Decision, Identity, Insight, NodeInfo, Propose, ProposeError, TaskChanged};
+use shoal_store::key::{self, Key};
+use shoal_store::moves::{self, Guard, Move, MoveOutcome};
+use shoal_store::port::{Change, KeyRange, ListOptions, Projection, Store, StoreError, WatchItem};
+use shoal_store::record::decode_kv;
+use std::sync::{Arc, Mutex};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+/// What stands in for the node loop.
+pub struct Model {
+    store: Arc<dyn Store>,
+    identity: Identity,
+    nodes: Arc<Mutex<Vec<NodeInfo>>>,
+}
+
+impl Model {
+    /// A node that knows the nodes of the list.
+    pub fn new(store: Arc<dyn Store>, identity: Identity, nodes: Arc<Mutex<Vec<NodeInfo>>>) -> Model {
+        Model { store, identity, nodes }
+    }
+
+    async fn ids(&self, range: KeyRange) -> Vec<TaskId> {
+        let options = ListOptions { projection: Projection::KeysOnly, ..ListOptions::default() };
+        let listing = self.store.list(range, options).await.expect("the model lists");
+        listing.kvs.iter().filter_map(|kv| Key::parse(&kv.key).ok()?.task()).collect()
+    }
+}
+
+#[async_trait]
+impl Propose for Model {
+    async fn propose(&self, task: TaskId, transition: Transition) -> Result<Decision, ProposeError> {
+        let failed = |error: StoreError| match error {
+            StoreError::NoSpace => ProposeError::NoSpace,
+            other => ProposeError::Unavailable(other.to_string()),
+        };
+        loop {
+            let (kv, _) = self.store.get(&Key::Task(task).to_string()).await.map_err(failed)?;
+            let Some(old) = kv.map(|kv| decode_kv(&kv).expect("our own record")) else {
+                return Ok(Decision::Refused {
+                    why: shoal_core::transition::Illegal::NotQueued,
+                    current: None,
+                });
+            };
+            let new = match apply(&old.value, &transition, WallMs(2_000)) {
+                Ok(new) => new,
+                Err(why) => return Ok(Decision::Refused { why, current: Some(old.value) }),
+            };
+            let one = [Move { old: Some(old), new: new.clone(), guard: Guard::None }];
+            let reply = self.store.txn(moves::batch(&one).expect("one move")).await.map_err(failed)?;
+            if let MoveOutcome::Committed { revision } =
+                moves::read_batch(&one, &reply).expect("its reply")[0]
+            {
+                return Ok(Decision::Committed { task: new, revision });
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Insight for Model {
+    async fn nodes(&self) -> Vec<NodeInfo> {
+        self.nodes.lock().expect("no panic").clone()
+    }
+    async fn why(&self, task: TaskId) -> Option<Waiting> {
+        let queued = self.ids(key::queued()).await;
+        let ahead = queued.iter().position(|other| *other == task)? as u64;
+        let reason = ("n1".to_owned(), "full".to_owned());
+        Some(Waiting { summary: format!("{ahead} before it"), ahead, nodes: vec![reason] })
+    }
+    async fn queue_len(&self) -> u64 {
+        self.ids(key::queued()).await.len() as u64
+    }
+    async fn running_len(&self) -> u64 {
+        self.ids(key::running()).await.len() as u64
+    }
+    async fn resolve(&self, short_prefix: &str) -> Vec<TaskId> {
+        let mut ids = self.ids(key::queued()).await;
+        ids.extend(self.ids(key::running()).await);
+        ids.into_iter().filter(|id| id.short().starts_with(short_prefix)).take(3).collect()
+    }
+    fn warning(&self) -> Option<String> {
+        None
+    }
+    fn voters(&self) -> (u32, u32) {
+        (1, 1)
+    }
+    fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+}
+
+/// A live node of eight cores, 8 GiB and the root `default`.
+pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
+    let resources = Resources { cpu_milli: 8000, memory_bytes: 8 << 30 };
+    let entry = NodeEntry {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        resources,
+        roots: vec!["default".to_owned()],
+        version: "0".to_owned(),
+        state: NodeState::Ready,
+        voter: true,
+        unknown: Unknown::new(),
+    };
+    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources, running: 0 }
+}
+
+/// Tells of changes of the status keys, as the real node's watch does.
+pub async fn tell_changes(store: Arc<dyn Store>, changes: broadcast::Sender<TaskChanged>) {
+    let mut watch = store.watch(vec![key::statuses()], 1).await.expect("the model watches");
+    while let WatchItem::Changes { changes: told, .. } = next(&mut *watch).await {
+        for change in told {
+            let Change::Put(kv) = change else { continue };
+            let task = Key::parse(&kv.key).ok().and_then(|key| key.task()).expect("a status key");
+            // Nobody need listen.
+            let _ = changes.send(TaskChanged { task, revision: kv.mod_revision });
+        }
+    }
+}
+
+async fn next(watch: &mut dyn shoal_store::port::Watch) -> WatchItem {
+    loop {
+        match watch.next().await {
+            WatchItem::Progress(_) => {}
+            item @ (WatchItem::Changes { .. } | WatchItem::Lost(_)) => return item,
+        }
+    }
+}
