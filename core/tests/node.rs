@@ -52,7 +52,7 @@ fn exited() -> Outcome {
 /// Task `n` as its attempt `number` on node 1.
 fn record(n: u64, number: u32) -> Task {
     let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
-    apply(&Task { attempt: number, ..queued_task(n) }, &steal, WALL).unwrap()
+    apply(&Task { attempt: number, ..queued_task(n) }, &steal, WALL).expect("a queued task can be stolen")
 }
 
 /// Node 1 with attempt `number` of task `n` stolen at `revision` and started; its watch has not shown that yet.

@@ -55,7 +55,10 @@ fn states() -> Vec<(&'static str, Task)> {
     ]
 }
 
-fn transitions() -> Vec<(&'static str, fn(u32) -> Transition)> {
+/// A transition of this attempt.
+type Make = fn(u32) -> Transition;
+
+fn transitions() -> Vec<(&'static str, Make)> {
     vec![
         ("steal", |_| steal(1)),
         ("cancel", |_| Transition::Cancel(cancel())),

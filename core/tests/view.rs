@@ -76,7 +76,7 @@ fn fold(facts: &[Fact], now: BootMs) -> (View, Store) {
 
 /// Everything that can be asked of a view, as text.
 fn answers(view: &View) -> String {
-    let nodes: Vec<_> = view.nodes().iter().map(|(id, _)| (*id, view.free_on(*id))).collect();
+    let nodes: Vec<_> = view.nodes().keys().map(|id| (*id, view.free_on(*id))).collect();
     let lost: Vec<_> = view.lost_nodes().collect();
     let mut queue: Vec<_> = view.all_queued().map(|q| (q.order, q.entry.clone())).collect();
     queue.sort_by_key(|(order, _)| *order);
