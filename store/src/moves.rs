@@ -81,9 +81,11 @@ pub enum Verdict {
         /// The record's create revision.
         create_revision: Revision,
     },
-    /// It has not happened so far. The request may still be under way, so it may be proposed again only with the same compares.
+    /// It has not happened so far. The request may still be under way, so it may be proposed again only with the same compares, and
+    /// who gives it up must be ready to see it happen.
     NotApplied,
-    /// The record has changed into something else. The move may have happened before that: what counts is what stands now.
+    /// The record has changed into something else. The move may have happened before that (a steal that applied, then a cancel
+    /// request): what counts is what stands now, so look whose attempt it is.
     Superseded(Option<Stored<Task>>),
 }
 

@@ -222,8 +222,8 @@ pub enum StoreError {
     /// The call may or may not have been carried out: read back and decide, never repeat blindly.
     #[error("outcome unknown: {0}")]
     Unknown(String),
-    /// The revision asked for has been compacted away.
-    #[error("revision compacted away (oldest kept: {0})")]
+    /// This revision, which was asked for, has been compacted away.
+    #[error("revision {0} has been compacted away")]
     Compacted(Revision),
     /// The store is full: puts are refused until space is made; deletes and renewals work.
     #[error("store out of space")]

@@ -34,7 +34,8 @@ impl Endpoint {
         let options = ConnectOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
-            .with_keep_alive_while_idle(true);
+            // etcd hangs up on a client that pings while it has nothing open, and would do so in the middle of a call.
+            .with_keep_alive_while_idle(false);
         // A watch must end when its member has no leader; a stale read must not. Hence two clients, and two connections, so
         // that a watch that catches up does not stand before the calls.
         let calls = connect(url, options.clone()).await?;

@@ -63,6 +63,7 @@ impl Leases {
         for _ in 0..=self.endpoints.len() {
             // Taken out, and put back after an answer only: see the invariant above.
             let open = slot.take();
+            let was_open = open.is_some();
             let index = open.as_ref().map_or_else(|| self.endpoints.preferred().0, |open| open.endpoint);
             match tokio::time::timeout(RENEW_TIMEOUT, self.ask(lease, open)).await {
                 Ok(Ok((open, ttl))) if ttl > 0 => {
@@ -77,6 +78,8 @@ impl Leases {
                     self.forget(lease);
                     return Err(error);
                 }
+                // A stream that was kept open may have ended long ago (a restart, a hang-up): only a fresh one speaks of now.
+                Ok(Err(Failure::NotSent(why) | Failure::NoAnswer(why))) if was_open => last = why,
                 Ok(Err(Failure::NotSent(why) | Failure::NoAnswer(why))) => {
                     last = self.endpoints.failed(index, &why);
                 }
