@@ -173,13 +173,14 @@ pub fn ignore_signal(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Closes every descriptor of the process that is not in `keep`.
+/// Closes every descriptor of the process but standard input, output and error and those in `keep`. (Were the three closed, the next files
+/// opened would take their places, and setting up a task's own would clobber them.)
 ///
 /// # Safety
 /// Nothing in the process may use or own another descriptor afterwards; meant for a process just forked.
 pub unsafe fn close_all_but(keep: &mut [RawFd]) -> io::Result<()> {
     keep.sort_unstable();
-    let mut first = 0;
+    let mut first = 3;
     for fd in keep.iter().copied() {
         if fd > first {
             close_range(first as u32, fd as u32 - 1, 0)?;
@@ -272,6 +273,20 @@ pub fn loopback_up() -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// A new, empty session keyring, instead of the one inherited from whoever started the server. Kernels without keyrings have nothing to leave.
+pub fn leave_session_keyring() -> io::Result<()> {
+    /// From linux/keyctl.h.
+    const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
+    // SAFETY: a null name means a new anonymous keyring; no memory is touched.
+    let joined = unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())
+    };
+    match check(joined) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// New namespaces for this process.

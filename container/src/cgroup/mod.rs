@@ -92,6 +92,12 @@ impl Group {
         })
     }
 
+    /// Whether a process is in it.
+    pub fn populated(&self) -> bool {
+        self.directories()
+            .any(|dir| std::fs::read(dir.join("cgroup.procs")).is_ok_and(|list| !list.is_empty()))
+    }
+
     /// Sends SIGKILL to all that is in the group: the last resort when a stub cannot be reached.
     pub fn kill(&self) {
         if self.v2 && std::fs::write(self.pids.join("cgroup.kill"), "1").is_ok() {

@@ -142,6 +142,11 @@ impl Attempts {
         self.live.iter().filter_map(|number| self.by_number.get(number))
     }
 
+    /// Whether this one is alive or being cleaned up.
+    pub fn is_live(&self, number: u64) -> bool {
+        self.live.contains(&number)
+    }
+
     /// Whether none is alive or being cleaned up.
     pub fn none_live(&self) -> bool {
         self.live.is_empty()

@@ -9,11 +9,13 @@ use crate::stub::STARTED;
 use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// A control group can stay populated for a moment after its last process was reaped. Neither version tells all cases of
-/// its becoming empty by an event, so the removal is tried again, this often at most,
-const REMOVALS_MAX: u32 = 40;
-/// and so far apart; the next start of a runner sweeps what is left then.
-const REMOVAL_RETRY_MS: u64 = 25;
+/// A control group can stay populated for a moment after its last process was reaped, and neither version tells all cases of
+/// its becoming empty by an event. So the removal is tried again so soon at first, twice as late each time,
+const REMOVAL_RETRY_MS: u64 = 2;
+/// and no later than this,
+pub(super) const REMOVAL_RETRY_MS_MAX: u64 = 500;
+/// as long as a process is in it, and else so often: then something that is not ours holds it, and the end is told all the same.
+const REMOVALS_MAX: u32 = 10;
 
 impl Runner {
     /// Something happened to an attempt.
@@ -62,10 +64,11 @@ impl Runner {
         let Some(attempt) = self.attempts.get_mut(number) else { return };
         let Phase::Removing { end, tries, at_ms } = &mut attempt.phase else { return };
         let group = self.cgroups.group(&attempt.id);
-        if group.remove().is_err() && *tries < REMOVALS_MAX {
+        if group.remove().is_err() && (*tries < REMOVALS_MAX || group.populated()) {
             group.kill();
+            let delay_ms = REMOVAL_RETRY_MS << (*tries).min(8);
+            *at_ms = boottime_ms() + delay_ms.min(REMOVAL_RETRY_MS_MAX);
             *tries += 1;
-            *at_ms = boottime_ms() + REMOVAL_RETRY_MS;
             return;
         }
         let (id, end) = (attempt.id.clone(), end.clone());

@@ -23,6 +23,7 @@ use attempt::Attempts;
 use connection::Connection;
 use rustix::event::epoll;
 use rustix::process::Rlimit;
+use scan::Leftovers;
 use state::StateDir;
 use std::collections::HashMap;
 use std::io;
@@ -91,6 +92,8 @@ pub struct Runner {
     open_files: Rlimit,
     /// Attempts below this number must be dead before `AllDead` is said.
     all_dead_below: Option<u64>,
+    /// Groups of attempts that nobody asks for any more, still to be emptied.
+    leftovers: Leftovers,
     shutting_down: bool,
     /// Since when there is nothing to do, on the boot-time clock.
     idle_since_ms: Option<u64>,
@@ -126,6 +129,7 @@ impl Runner {
             attempts: Attempts::default(),
             pages: HashMap::new(),
             all_dead_below: None,
+            leftovers: Leftovers::default(),
             shutting_down: false,
             idle_since_ms: None,
         };
@@ -193,7 +197,7 @@ impl Runner {
 
     fn finished(&self) -> bool {
         let idle_long = self.idle_since_ms.is_some_and(|since| boottime_ms() >= since + self.options.idle_ms);
-        idle_long || (self.shutting_down && self.attempts.none_live())
+        (idle_long || self.shutting_down) && self.attempts.none_live()
     }
 
     fn shut_down(&mut self) {
@@ -209,7 +213,7 @@ fn detach() {
     // Fails when it leads a session already, which is as good.
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o027));
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
     let _ = null.and_then(rustix::stdio::dup2_stdin);
     // The runner must outlive every task when memory is short; without the privilege it goes on all the same.

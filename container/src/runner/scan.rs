@@ -3,7 +3,9 @@
 
 use super::Runner;
 use super::attempt::{Alive, Phase};
-use super::end::vanished;
+use super::end::{REMOVAL_RETRY_MS_MAX, vanished};
+use crate::cgroup::Group;
+use crate::deadline::boottime_ms;
 use crate::protocol::End;
 use crate::record::{self, AttemptDir, StatusRecord};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -41,22 +43,48 @@ impl Runner {
                 vanished(dir, status.as_fd(), why, oom_killed)
             }
         };
-        self.attempts.insert(id, Phase::Ended(end));
+        // The lock goes before the last processes of the namespace do: the end is told once the group is empty, and not before.
+        let number = self.attempts.insert(id, Phase::Removing { end, tries: 0, at_ms: 0 });
+        self.remove_group(number);
     }
 
     /// Kills and removes groups that belong to no living attempt.
     fn sweep(&mut self) {
-        for id in self.cgroups.existing() {
-            if self.attempts.number(&id).is_some_and(|number| self.attempts.alive_mut(number).is_some()) {
-                continue;
-            }
-            let group = self.cgroups.group(&id);
-            if group.remove().is_err() {
-                // Without an attempt to tell of, nobody waits for it: a later start tries again.
+        let attempts = &self.attempts;
+        self.leftovers.groups = self
+            .cgroups
+            .existing()
+            .into_iter()
+            .filter(|id| attempts.number(id).is_none_or(|number| !attempts.is_live(number)))
+            .map(|id| self.cgroups.group(&id))
+            .collect();
+        self.leftovers.retry();
+    }
+}
+
+/// Groups without an attempt, which an earlier runner could not remove.
+#[derive(Default)]
+pub struct Leftovers {
+    groups: Vec<Group>,
+    at_ms: u64,
+}
+
+impl Leftovers {
+    /// When to try again, if any is left.
+    pub fn retry_at_ms(&self) -> Option<u64> {
+        (!self.groups.is_empty()).then_some(self.at_ms)
+    }
+
+    /// Removes those that are empty by now.
+    pub fn retry(&mut self) {
+        self.groups.retain(|group| {
+            let left = group.remove().is_err();
+            if left {
                 group.kill();
-                let _ = group.remove();
             }
-        }
+            left
+        });
+        self.at_ms = boottime_ms() + REMOVAL_RETRY_MS_MAX;
     }
 }
 

@@ -44,7 +44,7 @@ impl StateDir {
         &self.path
     }
 
-    /// Listens on the socket, for this user alone (the umask holds for sockets as well).
+    /// Listens on the socket, for this user alone.
     pub fn listen(&mut self) -> Result<(), RunnerError> {
         let name = self.path.join("runner.sock");
         let listen = || {
@@ -54,7 +54,12 @@ impl StateDir {
             }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            rustix::net::bind(&socket, &SocketAddrUnix::new(&name)?)?;
+            let address = SocketAddrUnix::new(&name)?;
+            // There must be no moment at which others could connect, so the mode is not changed afterwards.
+            let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+            let bound = rustix::net::bind(&socket, &address);
+            rustix::process::umask(before);
+            bound?;
             rustix::net::listen(&socket, BACKLOG)?;
             Ok(socket)
         };

@@ -21,11 +21,18 @@ impl Runner {
             Phase::Ended(_) => None,
         });
         let idle = self.idle_since_ms.map(|since| since + self.options.idle_ms);
-        attempts.chain(idle).min().map(|at| at.saturating_sub(boottime_ms()))
+        attempts
+            .chain(idle)
+            .chain(self.leftovers.retry_at_ms())
+            .min()
+            .map(|at| at.saturating_sub(boottime_ms()))
     }
 
     pub(super) fn keep_timers(&mut self) {
         let (now_ms, now_ns) = (boottime_ms(), boottime_ns());
+        if self.leftovers.retry_at_ms().is_some_and(|at| at <= now_ms) {
+            self.leftovers.retry();
+        }
         for number in self.attempts.live() {
             let Some(attempt) = self.attempts.get_mut(number) else { continue };
             match &attempt.phase {

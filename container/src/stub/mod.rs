@@ -73,6 +73,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     job.group.limit(&job.start.limits)?;
     job.group.join()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
+    sys::leave_session_keyring().step("leave the session keyring")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
     sys::loopback_up().step("bring up the loopback interface")?;

@@ -36,6 +36,14 @@ pub fn drop_all(job: &Job<'_>) -> Result<(), SetupError> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).step("forbid core dumps")?;
     rustix::process::setrlimit(Resource::Nofile, job.open_files).step("limit open files")?;
+    // All tasks are one user to the kernel, so a limit on its processes would count them together; the control group counts them apart.
+    // Without the privilege to lift it, it is raised as far as it goes.
+    let unlimited = Rlimit { current: None, maximum: None };
+    if rustix::process::setrlimit(Resource::Nproc, unlimited).is_err() {
+        let maximum = rustix::process::getrlimit(Resource::Nproc).maximum;
+        rustix::process::setrlimit(Resource::Nproc, Rlimit { current: maximum, maximum })
+            .step("raise the limit of processes")?;
+    }
     rustix::thread::clear_ambient_capability_set().step("clear the ambient capabilities")?;
     sys::become_user(job.uid, job.gid).step("become the task's user")?;
     let empty = CapabilitySet::empty();

@@ -7,8 +7,9 @@ use crate::sys;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The task is the first to go when its memory, or the host's, is short; the stub and the runner never are.
-const OOM_SCORE_ADJ: &str = "0";
+/// A task goes before the stub when its memory is short and before every service when the host's is. (The runner and its stubs stand at the
+/// other end, where they have the privilege for that; raising needs none.)
+const OOM_SCORE_ADJ: &str = "500";
 
 /// Becomes the task. Returns why that failed; the caller reports it and ends the process.
 pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>) -> Cause {

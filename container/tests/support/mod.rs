@@ -231,9 +231,11 @@ impl Client {
             if let Some(event) = self.decoder.take().unwrap() {
                 return event;
             }
-            let read = self.stream.read(&mut bytes).unwrap_or_else(|e| {
-                panic!("while waiting for {what}: {e}; seen: {:?}", self.seen);
-            });
+            let read = match self.stream.read(&mut bytes) {
+                Ok(read) => read,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => panic!("while waiting for {what}: {e}; seen: {:?}", self.seen),
+            };
             assert!(read > 0, "the runner hung up while waiting for {what}");
             self.decoder.push(&bytes[..read]);
         }
