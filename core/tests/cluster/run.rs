@@ -28,6 +28,13 @@ impl World {
             Happening::Tick { host, life, at } => {
                 if self.hosts[host].life == life && self.hosts[host].wake == Some(at) {
                     self.hosts[host].ticks += 1;
+                    if self.hosts[host].ticks > 50 + self.now / 100 {
+                        let name = &self.hosts[host].name;
+                        self.check(Err(format!(
+                            "busy loop: {name} has asked for {} ticks",
+                            self.hosts[host].ticks
+                        )));
+                    }
                     self.tell(host, Event::Tick);
                 }
             }
@@ -42,13 +49,7 @@ impl World {
             }
             Happening::Boot { host, life } => self.boot(host, life),
             Happening::Register { host, life } => self.register(host, life),
-            Happening::Thaw { host } => {
-                while self.hosts[host].frozen_until <= self.now
-                    && let Some(event) = self.hosts[host].backlog.pop_front()
-                {
-                    self.tell(host, event);
-                }
-            }
+            Happening::Thaw { host } => self.thaw(host),
             Happening::Fault => faults::next(self),
             Happening::Submit => faults::submit(self),
         }

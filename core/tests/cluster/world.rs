@@ -158,14 +158,23 @@ impl World {
 
     /// Gives the server an event, now or when it thaws.
     pub fn tell(&mut self, host: usize, event: Event) {
+        self.hosts[host].backlog.push_back(event);
+        self.thaw(host);
+    }
+
+    /// The server hears what has gathered for it, then decides once.
+    pub fn thaw(&mut self, host: usize) {
         if self.hosts[host].frozen_until > self.now {
-            self.hosts[host].backlog.push_back(event);
             return;
         }
         let now = BootMs(self.now);
-        let Some(server) = self.hosts[host].server.as_mut() else { return };
+        let events = std::mem::take(&mut self.hosts[host].backlog);
+        let Some(server) = self.hosts[host].server.as_mut().filter(|_| !events.is_empty()) else { return };
         let mut actions = Vec::new();
-        server.step(now, event, &mut actions);
+        for event in events {
+            server.hear(now, event, &mut actions);
+        }
+        server.decide(now, &mut actions);
         self.steps += 1;
         self.hosts[host].wake = None;
         for action in actions {
