@@ -90,7 +90,7 @@ pub trait Insight: Send + Sync {
     async fn queue_len(&self) -> u64;
     /// How many tasks run.
     async fn running_len(&self) -> u64;
-    /// Ids whose short form (see `TaskId::short`) begins so, in lower case; three at most.
+    /// Ids of all tasks, ended ones too, whose short form (see `TaskId::short`) begins so, in lower case; three at most.
     async fn resolve(&self, short_prefix: &str) -> Vec<TaskId>;
     /// What an operator should know, in one sentence.
     fn warning(&self) -> Option<String>;

@@ -3,70 +3,70 @@
 //!
 //! Bounded: one call reads so many keys and answers so many bytes at most, and then returns a short page with a token.
 
+use super::Service;
 use super::error::ApiError;
+use super::list_source::{self, Step};
 use super::page_token::PageToken;
-use super::{Service, records};
-use futures::stream::{self, StreamExt, TryStreamExt};
 use prost::Message;
 use shoal_core::task::Task;
 use shoal_proto::convert::check::Check;
 use shoal_proto::convert::limits;
 use shoal_proto::convert::task::task_to_wire;
 use shoal_proto::v1;
-use shoal_store::key::{self, EndKind, Key};
-use shoal_store::port::{KeyRange, KeyValue, ListOptions, Projection, Revision, Store};
-use shoal_store::record::{Stored, decode_kv};
+use shoal_store::record::Stored;
 use uuid::Uuid;
 
 /// Keys that one call reads at most: a rare user's tasks among many others' come in short pages.
 const SCANNED_KEYS_MAX: usize = 4000;
-/// Keys of one read, so that even the largest records stay within the store's message limit.
-const READ_KEYS_MAX: usize = 250;
+/// Records of the first read of a call; the largest are a quarter of a MiB.
+const FIRST_READ: usize = 100;
+/// Bytes of records that the reads after it aim for.
+const READ_BYTES: usize = 4 << 20;
 /// Bytes of one answer; gRPC clients take 4 MiB unless told otherwise.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
-/// Records read at once, when they are read one by one.
-const READS_AT_ONCE: usize = 32;
-
-/// One range of keys that a list reads.
-struct Source {
-    range: KeyRange,
-    of_status: bool,
-}
-
 /// What has been gathered for the answer.
 #[derive(Default)]
 struct Page {
     tasks: Vec<v1::Task>,
     bytes: usize,
     scanned: usize,
+    /// Of all records read, wanted or not.
+    read_bytes: usize,
 }
 
 /// Lists tasks.
 pub async fn list(service: &Service, request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
+    let _place = service.lists.acquire().await.map_err(|_| ApiError::Stopping)?;
     let mut check = Check::new();
     let page_size = check.number("page_size", request.page_size.into(), limits::PAGE_SIZE);
+    let page_size = usize::try_from(page_size).unwrap_or(usize::MAX);
     let states = states(&request.states, &mut check);
     check.finish(())?;
-    let sources = sources(&states);
+    let sources = list_source::of_states(&states);
     let query = fingerprint(&states, &request);
     let mut at = start(&request, query, &sources)?;
     let mut page = Page::default();
     while at.source < sources.len() {
         let source = &sources[at.source];
-        let wanted = usize::try_from(page_size).unwrap_or(usize::MAX) - page.tasks.len();
-        let (kvs, more) = read(service, source, &mut at, request.newest_first, wanted, page.scanned).await?;
-        page.scanned += kvs.len();
-        let stored = records_of(service, source, &kvs, at.revision).await?;
-        for (kv, stored) in kvs.iter().zip(stored) {
+        let step = Step {
+            revision: at.revision,
+            last_key: &at.last_key,
+            descending: request.newest_first,
+            limit: page.next_read(page_size),
+        };
+        let read = source.read(&*service.api.store, step).await?;
+        at.revision = read.revision;
+        page.scanned += read.tasks.len();
+        for (key, stored) in read.tasks {
             if !page.add(stored, &request.user) {
                 return Ok(answer(page, Some(at)));
             }
-            at.last_key.clone_from(&kv.key);
+            at.last_key = key;
         }
-        if !more {
+        if !read.more {
             at = PageToken { source: at.source + 1, last_key: String::new(), ..at };
         }
-        let full = page.tasks.len() as u64 >= page_size || page.scanned >= SCANNED_KEYS_MAX;
+        let full = page.tasks.len() >= page_size || page.scanned >= SCANNED_KEYS_MAX;
         if full && at.source < sources.len() {
             return Ok(answer(page, Some(at)));
         }
@@ -76,12 +76,26 @@ pub async fn list(service: &Service, request: v1::ListRequest) -> Result<v1::Lis
 }
 
 impl Page {
+    /// How many records to read next: few at first, for they may be large, then as many as their size so far allows.
+    fn next_read(&self, page_size: usize) -> usize {
+        let fitting = match self.read_bytes.checked_div(self.scanned) {
+            None => FIRST_READ,
+            Some(average) => READ_BYTES / average.max(1),
+        };
+        let left =
+            page_size.saturating_sub(self.tasks.len()).min(SCANNED_KEYS_MAX.saturating_sub(self.scanned));
+        fitting.min(left).max(1)
+    }
+
     /// Takes a task up if it is asked for; `false` when it does not fit and must wait for the next page.
     fn add(&mut self, stored: Option<Stored<Task>>, user: &str) -> bool {
-        let wanted = |stored: &Stored<Task>| user.is_empty() || stored.value.spec.user == user;
-        let Some(stored) = stored.filter(wanted) else { return true };
+        let Some(stored) = stored else { return true };
         let wire = task_to_wire(&stored.value, stored.mod_revision);
         let bytes = wire.encoded_len();
+        self.read_bytes += bytes;
+        if !user.is_empty() && stored.value.spec.user != user {
+            return true;
+        }
         if !self.tasks.is_empty() && self.bytes + bytes > ANSWER_BYTES_MAX {
             return false;
         }
@@ -117,91 +131,25 @@ fn states(wire: &[i32], check: &mut Check) -> Vec<v1::State> {
     states
 }
 
-fn sources(states: &[v1::State]) -> Vec<Source> {
-    let status = |range| Source { range, of_status: true };
-    let of_state = |state: &v1::State| match state {
-        v1::State::Unspecified => None,
-        v1::State::Queued => Some(status(key::queued())),
-        v1::State::Running => Some(status(key::running())),
-        v1::State::Complete => Some(status(key::ended(EndKind::Complete))),
-        v1::State::Canceled => Some(status(key::ended(EndKind::Canceled))),
-        v1::State::Failed => Some(status(key::ended(EndKind::Failed))),
-    };
-    const ALL_STATES: usize = 5;
-    if states.is_empty() || states.len() == ALL_STATES {
-        return vec![Source { range: key::records(), of_status: false }];
-    }
-    states.iter().filter_map(of_state).collect()
-}
-
 fn fingerprint(states: &[v1::State], request: &v1::ListRequest) -> Uuid {
     let text = format!("{states:?} {:?} {}", request.user, request.newest_first);
     Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
 }
 
 /// Where the request's token stands; revision 0 at the start of a list.
-fn start(request: &v1::ListRequest, query: Uuid, sources: &[Source]) -> Result<PageToken, ApiError> {
+fn start(
+    request: &v1::ListRequest,
+    query: Uuid,
+    sources: &[list_source::Source],
+) -> Result<PageToken, ApiError> {
     if request.page_token.is_empty() {
         return Ok(PageToken { revision: 0, source: 0, last_key: String::new(), query });
     }
     let token = PageToken::decode(&request.page_token, query)?;
-    let inside = |source: &Source| token.last_key.is_empty() || source.range.contains(&token.last_key);
+    let inside =
+        |source: &list_source::Source| token.last_key.is_empty() || source.range.contains(&token.last_key);
     if !sources.get(token.source).is_some_and(inside) {
         return Err(ApiError::field("page_token", "must be a next_page_token as it was returned"));
     }
     Ok(token)
-}
-
-/// The next keys of a source, and whether it has more behind them. The first read of a list settles its revision.
-async fn read(
-    service: &Service,
-    source: &Source,
-    at: &mut PageToken,
-    descending: bool,
-    wanted: usize,
-    scanned: usize,
-) -> Result<(Vec<KeyValue>, bool), ApiError> {
-    let mut range = source.range.clone();
-    match (at.last_key.is_empty(), descending) {
-        (true, _) => {}
-        (false, true) => range.end.clone_from(&at.last_key),
-        (false, false) => range.start = format!("{}\0", at.last_key),
-    }
-    let options = ListOptions {
-        revision: Some(at.revision).filter(|revision| *revision > 0),
-        limit: wanted.min(READ_KEYS_MAX).min(SCANNED_KEYS_MAX.saturating_sub(scanned)).max(1),
-        descending,
-        projection: if source.of_status { Projection::KeysOnly } else { Projection::Full },
-    };
-    let listing = service.api.store.list(range, options).await?;
-    if at.revision == 0 {
-        at.revision = listing.revision;
-    }
-    Ok((listing.kvs, listing.more))
-}
-
-/// The record behind each key, as it was at `revision`.
-async fn records_of(
-    service: &Service,
-    source: &Source,
-    kvs: &[KeyValue],
-    revision: Revision,
-) -> Result<Vec<Option<Stored<Task>>>, ApiError> {
-    if !source.of_status {
-        return Ok(kvs.iter().map(|kv| decode_kv(kv).map(Some)).collect::<Result<_, _>>()?);
-    }
-    let store = &*service.api.store;
-    let reads: Vec<_> = kvs.iter().map(|kv| record_of(store, &kv.key, revision)).collect();
-    stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
-}
-
-async fn record_of(
-    store: &dyn Store,
-    status_key: &str,
-    revision: Revision,
-) -> Result<Option<Stored<Task>>, ApiError> {
-    match Key::parse(status_key).ok().and_then(|key| key.task()) {
-        Some(id) => records::read_at(store, id, revision).await,
-        None => Ok(None),
-    }
 }

@@ -9,6 +9,7 @@ pub mod error;
 pub mod fit;
 pub mod get;
 pub mod list;
+pub mod list_source;
 pub mod listen;
 pub mod log;
 pub mod nodes;
@@ -46,7 +47,12 @@ pub struct Service {
     pub submits: Semaphore,
     /// Bounds searches through all ids: one, because each reads many keys.
     pub searches: Semaphore,
+    /// Bounds lists under way: each may hold some tens of megabytes while it reads.
+    pub lists: Semaphore,
 }
+
+/// Lists under way at once; more wait.
+const LISTS_MAX: usize = 16;
 
 impl Service {
     /// The service of a node; takes one inotify instance.
@@ -56,6 +62,7 @@ impl Service {
             hub: Hub::new()?,
             submits: Semaphore::new(api.limits.submits_max),
             searches: Semaphore::new(1),
+            lists: Semaphore::new(LISTS_MAX),
             api,
         }))
     }

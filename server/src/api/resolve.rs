@@ -14,10 +14,8 @@ use uuid::Uuid;
 const PREFIX_DIGITS_MIN: usize = 4;
 /// Digits of a whole short form.
 const SHORT_DIGITS: usize = 8;
-/// Ids read at once in a search.
-const SEARCH_PAGE: usize = 10_000;
-/// Ids that a search reads at most, newest first.
-const SEARCH_IDS_MAX: usize = 500_000;
+/// Ids that a search reads, newest first.
+const SEARCH_IDS_MAX: usize = 10_000;
 /// Candidates that a message names.
 const CANDIDATES_MAX: usize = 3;
 
@@ -44,8 +42,8 @@ pub async fn id(service: &Service, text: &str) -> Result<TaskId, ApiError> {
         ));
     }
     let mut candidates = service.api.insight.resolve(&prefix).await;
-    if candidates.len() < 2 && !(candidates.len() == 1 && prefix.len() == SHORT_DIGITS) {
-        search(service, &prefix, &mut candidates).await?;
+    if candidates.is_empty() {
+        candidates = search(service, &prefix).await?;
     }
     match candidates.as_slice() {
         [] => Err(ApiError::NoTask { task: text.to_owned() }),
@@ -54,32 +52,16 @@ pub async fn id(service: &Service, text: &str) -> Result<TaskId, ApiError> {
     }
 }
 
-/// Adds tasks that the view does not have, the ended ones: their ids are read from the store, newest first. A whole short form ends the search at
-/// its first page with a match, because an older task with all eight digits equal is not to be expected.
-async fn search(service: &Service, prefix: &str, found: &mut Vec<TaskId>) -> Result<(), ApiError> {
+/// Looks among the newest ids in the store, for a task that this node's view does not have yet.
+async fn search(service: &Service, prefix: &str) -> Result<Vec<TaskId>, ApiError> {
     let _one_at_a_time = service.searches.acquire().await.map_err(|_| ApiError::Stopping)?;
-    let mut range = key::records();
-    let mut options = ListOptions {
-        limit: SEARCH_PAGE,
+    let options = ListOptions {
+        limit: SEARCH_IDS_MAX,
         descending: true,
         projection: Projection::KeysOnly,
         ..ListOptions::default()
     };
-    for _ in 0..SEARCH_IDS_MAX / SEARCH_PAGE {
-        let page = service.api.store.list(range.clone(), options.clone()).await?;
-        options.revision = Some(page.revision);
-        for kv in &page.kvs {
-            let Ok(Key::Task(id)) = Key::parse(&kv.key) else { continue };
-            if id.short().starts_with(prefix) && !found.contains(&id) {
-                found.push(id);
-            }
-        }
-        let enough = found.len() >= CANDIDATES_MAX || (!found.is_empty() && prefix.len() == SHORT_DIGITS);
-        match page.kvs.last() {
-            Some(last) if page.more && !enough => range.end.clone_from(&last.key),
-            Some(_) | None => break,
-        }
-    }
-    found.truncate(CANDIDATES_MAX);
-    Ok(())
+    let newest = service.api.store.list(key::records(), options).await?;
+    let ids = newest.kvs.iter().filter_map(|kv| Key::parse(&kv.key).ok()?.task());
+    Ok(ids.filter(|id| id.short().starts_with(prefix)).take(CANDIDATES_MAX).collect())
 }

@@ -41,6 +41,11 @@ pub struct Node {
     pub name: String,
     pub attempts_dir: PathBuf,
     pub shutdown: CancellationToken,
+    /// The server has ended.
+    pub stopped: CancellationToken,
+    pub health: Health,
+    pub channel: Channel,
+    pub address: String,
     /// Abort it and the node's watch is silent.
     pub telling: AbortHandle,
     _directory: tempfile::TempDir,
@@ -60,11 +65,15 @@ impl Cluster {
     }
 
     pub async fn node_with(&self, id: u128, limits: ApiLimits) -> Node {
+        self.node_on(id, "127.0.0.1:0", limits).await
+    }
+
+    pub async fn node_on(&self, id: u128, listen: &str, limits: ApiLimits) -> Node {
         let directory = tempfile::tempdir().expect("a directory");
         let attempts_dir = directory.path().join("attempts");
         std::fs::create_dir(&attempts_dir).expect("a directory");
-        let listen = check_listen("127.0.0.1:0").expect("loopback");
-        let listener = Listener::bind(&listen).await.expect("a free port");
+        let listen = check_listen(listen).expect("an address of this machine");
+        let listener = Listener::bind(&listen).await.expect("a free address");
         let address = listener.address().expect("a bound address");
         let name = format!("n{id}");
         self.nodes.lock().expect("no panic").push(node_info(id, &name, &address));
@@ -72,7 +81,7 @@ impl Cluster {
         let propose =
             Arc::new(Model::new(Arc::new(self.memory.clone()), identity.clone(), self.nodes.clone()));
         let (changes, _) = broadcast::channel(1024);
-        let shutdown = CancellationToken::new();
+        let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
         let api = Api {
             store: self.faults.clone(),
             propose: propose.clone(),
@@ -86,9 +95,14 @@ impl Cluster {
         let mut running = JoinSet::new();
         let telling = running.spawn(tell_changes(Arc::new(self.memory.clone()), changes.clone()));
         let health = Health::new().await;
-        running.spawn(async move { serve(Arc::new(api), vec![listener], health).await.expect("it serves") });
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        let client = ShoalClient::new(endpoint.connect().await.expect("it listens"));
+        let (served, told) = (health.clone(), stopped.clone());
+        running.spawn(async move {
+            serve(Arc::new(api), vec![listener], served).await.expect("it serves");
+            told.cancel();
+        });
+        let uri = if address.starts_with("unix:") { address.clone() } else { format!("http://{address}") };
+        let channel = Endpoint::from_shared(uri).expect("an address").connect().await.expect("it listens");
+        let client = ShoalClient::new(channel.clone());
         Node {
             client,
             propose,
@@ -97,6 +111,10 @@ impl Cluster {
             name,
             attempts_dir,
             shutdown,
+            stopped,
+            health,
+            channel,
+            address,
             telling,
             _directory: directory,
             _running: running,

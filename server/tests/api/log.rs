@@ -219,3 +219,17 @@ async fn bad_log_requests_are_refused() {
         assert_eq!(open(&node, bad).await.expect_err("refused").code(), Code::InvalidArgument);
     }
 }
+
+#[tokio::test]
+async fn a_proxied_log_whose_node_goes_away_breaks_off_with_an_error() {
+    let cluster = Cluster::new();
+    let (owner, other) = (cluster.node(1).await, cluster.node(2).await);
+    let id = running(&owner).await;
+    write(&owner, &id, 1, b"begun");
+    let mut chunks = open(&other, follow(&id)).await.expect("it begins");
+    assert_eq!(next(&mut chunks).await.expect("a chunk").data, b"begun");
+    owner.shutdown.cancel();
+    let broken = within("the error", chunks.message()).await.expect_err("not an early end");
+    assert_eq!((broken.code(), reason(&broken).as_str()), (Code::Unavailable, "LOG_UNREACHABLE"));
+    assert!(broken.message().contains("node n1"), "{broken}");
+}

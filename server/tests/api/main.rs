@@ -6,5 +6,6 @@ mod limits;
 mod list;
 mod log;
 mod model;
+mod serve;
 mod submit;
 mod watch;

@@ -1,0 +1,152 @@
+//! Where a list reads: the records themselves, or the status keys of some states and the record behind each.
+
+use super::error::ApiError;
+use super::records;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use shoal_core::id::TaskId;
+use shoal_core::task::Task;
+use shoal_proto::v1;
+use shoal_store::key::{self, EndKind, Key};
+use shoal_store::port::{KeyRange, KeyValue, ListOptions, Projection, Revision, Store};
+use shoal_store::record::{Stored, decode_kv};
+use std::collections::HashMap;
+
+/// Records read at once, when they are read one by one.
+const READS_AT_ONCE: usize = 32;
+/// How many states there are.
+const STATES: usize = 5;
+
+/// What the keys of a range are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Records,
+    /// Status keys in the order of their records.
+    Queue,
+    Status,
+}
+
+/// One range of keys that a list reads.
+pub struct Source {
+    /// The range.
+    pub range: KeyRange,
+    kind: Kind,
+}
+
+/// The next read of a source.
+pub struct Step<'a> {
+    /// At which revision; 0 is now.
+    pub revision: Revision,
+    /// The last key read before; empty at the start.
+    pub last_key: &'a str,
+    /// Highest key first.
+    pub descending: bool,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// What a read gave.
+pub struct Read {
+    /// Each key with the task behind it.
+    pub tasks: Vec<(String, Option<Stored<Task>>)>,
+    /// The revision that it shows.
+    pub revision: Revision,
+    /// Whether the source has more behind it.
+    pub more: bool,
+}
+
+/// The sources of a list of tasks in these states, which are sorted and distinct; none means all.
+pub fn of_states(states: &[v1::State]) -> Vec<Source> {
+    if states.is_empty() || states.len() == STATES {
+        return vec![Source { range: key::records(), kind: Kind::Records }];
+    }
+    let ended = |kind| Source { range: key::ended(kind), kind: Kind::Status };
+    let of_state = |state: &v1::State| match state {
+        v1::State::Unspecified => None,
+        v1::State::Queued => Some(Source { range: key::queued(), kind: Kind::Queue }),
+        v1::State::Running => Some(Source { range: key::running(), kind: Kind::Status }),
+        v1::State::Complete => Some(ended(EndKind::Complete)),
+        v1::State::Canceled => Some(ended(EndKind::Canceled)),
+        v1::State::Failed => Some(ended(EndKind::Failed)),
+    };
+    states.iter().filter_map(of_state).collect()
+}
+
+impl Source {
+    /// Reads on.
+    pub async fn read(&self, store: &dyn Store, step: Step<'_>) -> Result<Read, ApiError> {
+        let mut range = self.range.clone();
+        match (step.last_key.is_empty(), step.descending) {
+            (true, _) => {}
+            (false, true) => step.last_key.clone_into(&mut range.end),
+            (false, false) => range.start = format!("{}\0", step.last_key),
+        }
+        let options = ListOptions {
+            revision: Some(step.revision).filter(|revision| *revision > 0),
+            limit: step.limit,
+            descending: step.descending,
+            projection: if self.kind == Kind::Records { Projection::Full } else { Projection::KeysOnly },
+        };
+        let listing = store.list(range, options).await?;
+        let (revision, more) = (listing.revision, listing.more);
+        let tasks = self.tasks(store, listing.kvs, revision).await?;
+        Ok(Read { tasks, revision, more })
+    }
+
+    /// The record behind each key, as it was at `revision`.
+    async fn tasks(
+        &self,
+        store: &dyn Store,
+        kvs: Vec<KeyValue>,
+        revision: Revision,
+    ) -> Result<Vec<(String, Option<Stored<Task>>)>, ApiError> {
+        if self.kind == Kind::Records {
+            let decoded = kvs.into_iter().map(|kv| Ok((kv.key.clone(), Some(decode_kv(&kv)?))));
+            return decoded.collect();
+        }
+        let mut near = HashMap::new();
+        if self.kind == Kind::Queue {
+            near = between(store, &kvs, revision).await?;
+        }
+        let mut reads = Vec::with_capacity(kvs.len());
+        for kv in kvs {
+            let id = Key::parse(&kv.key).ok().and_then(|key| key.task());
+            let known = id.and_then(|id| near.remove(&id));
+            reads.push(behind(store, kv.key, id, known, revision));
+        }
+        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+    }
+}
+
+/// The records from the first of these tasks to the last, in one read: in a long queue nearly all of them belong to it. No more are read
+/// than half as many again; what is missing then is read one by one.
+async fn between(
+    store: &dyn Store,
+    kvs: &[KeyValue],
+    revision: Revision,
+) -> Result<HashMap<TaskId, Stored<Task>>, ApiError> {
+    let ids = || kvs.iter().filter_map(|kv| Key::parse(&kv.key).ok()?.task());
+    let (Some(first), Some(last)) = (ids().min(), ids().max()) else { return Ok(HashMap::new()) };
+    let end = format!("{}\0", Key::Task(last));
+    let range = KeyRange { start: Key::Task(first).to_string(), end };
+    let limit = kvs.len() + kvs.len() / 2;
+    let options = ListOptions { revision: Some(revision), limit, ..ListOptions::default() };
+    let listing = store.list(range, options).await?;
+    let decoded = listing.kvs.iter().map(|kv| decode_kv::<Task>(kv).map(|stored| (stored.value.id, stored)));
+    Ok(decoded.collect::<Result<_, _>>()?)
+}
+
+/// A status key with its task's record: the one that is known, else read.
+async fn behind(
+    store: &dyn Store,
+    status_key: String,
+    task: Option<TaskId>,
+    known: Option<Stored<Task>>,
+    revision: Revision,
+) -> Result<(String, Option<Stored<Task>>), ApiError> {
+    let stored = match (known, task) {
+        (Some(known), _) => Some(known),
+        (None, Some(task)) => records::read_at(store, task, revision).await?,
+        (None, None) => None,
+    };
+    Ok((status_key, stored))
+}
