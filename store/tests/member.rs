@@ -125,7 +125,10 @@ async fn a_taken_port_is_named() {
 async fn an_etcd_that_an_earlier_server_left_is_ended_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let config = config("a", &dir);
-    start(config.clone()).await.stop().await;
+    let member = start(config.clone()).await;
+    member.wait_healthy(DEADLINE).await.unwrap();
+    put(&config.client_url, "k", "kept").await;
+    member.stop().await;
     // As it is after a server's death: an etcd on our data and ports, with nobody who supervises it.
     let data = config.data_dir.canonicalize().unwrap().join("etcd");
     let mut orphan = Command::new(etcd())
@@ -137,9 +140,11 @@ async fn an_etcd_that_an_earlier_server_left_is_ended_and_replaced() {
         .spawn()
         .unwrap();
     std::fs::write(config.data_dir.join("etcd.pid"), orphan.id().to_string()).unwrap();
+    let url = config.client_url.clone();
     let member = start(config).await;
     assert!(!orphan.wait().unwrap().success(), "it was ended by a signal");
     member.wait_healthy(DEADLINE).await.unwrap();
+    assert_eq!(get(&url, "k").await.as_deref(), Some("kept"));
     member.stop().await;
 }
 
@@ -156,6 +161,54 @@ async fn an_etcd_that_always_ends_is_a_crash_loop_with_its_last_words() {
     assert!(matches!(&error, WaitError::Ended { state: MemberState::Failed { .. }, .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("disk on fire") && text.contains("exit status: 7"), "{text}");
+    member.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_a_crash_loop_and_nothing_is_wiped() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("a", &dir);
+    let member = start(config.clone()).await;
+    member.wait_healthy(DEADLINE).await.unwrap();
+    put(&config.client_url, "k", "v").await;
+    member.stop().await;
+    let wal = config.data_dir.join("etcd/member/wal");
+    let segment = wal.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let segment =
+        segment.filter(|path| path.extension().is_some_and(|extension| extension == "wal")).min().unwrap();
+    let mut damaged = std::fs::read(&segment).unwrap();
+    damaged[64..256].fill(0xa5);
+    std::fs::write(&segment, &damaged).unwrap();
+    let member = start(config).await;
+    let error = member.wait_healthy(DEADLINE).await.unwrap_err();
+    assert!(matches!(&error, WaitError::Ended { state: MemberState::Failed { .. }, .. }), "{error}");
+    member.stop().await;
+    assert!(std::fs::read(&segment).unwrap() == damaged, "the damaged file is as it was");
+}
+
+#[tokio::test]
+async fn an_etcd_killed_before_its_first_entry_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("a", &dir);
+    let member = start(config.clone()).await;
+    member.wait_healthy(DEADLINE).await.unwrap();
+    member.stop().await;
+    // Back to the instant of the first 50 ms in which a kill is fatal: the log has its three opening records and nothing else.
+    let wal = config.data_dir.join("etcd/member/wal");
+    let segment = wal.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let segment =
+        segment.filter(|path| path.extension().is_some_and(|extension| extension == "wal")).min().unwrap();
+    let mut log = std::fs::read(&segment).unwrap();
+    let opening = (0..3).fold(0, |at, _| {
+        let length = u64::from_le_bytes(log[at..at + 8].try_into().unwrap());
+        let padding = if length >> 63 == 1 { (length >> 56) & 7 } else { 0 };
+        at + 8 + usize::try_from((length & ((1 << 56) - 1)) + padding).unwrap()
+    });
+    log[opening..].fill(0);
+    std::fs::write(&segment, log).unwrap();
+    let member = start(config.clone()).await;
+    member.wait_healthy(DEADLINE).await.unwrap();
+    assert!(config.data_dir.join("etcd.unborn/wal").exists(), "even that is kept");
     member.stop().await;
 }
 

@@ -124,6 +124,21 @@ async fn one_node_grows_to_three_voters_by_a_pair_and_the_fourth_is_a_spare() {
 }
 
 #[tokio::test]
+async fn nodes_that_join_at_the_same_time_leave_an_odd_number_of_voters() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = config("a", &dir);
+    let a = start(first.clone()).await;
+    a.wait_healthy(DEADLINE).await.unwrap();
+    let (b, c) = tokio::join!(start(joiner("b", &dir, &first)), start(joiner("c", &dir, &first)));
+    wait_for("three voters", &mut a.cluster(), |cluster| cluster.voters == 3).await;
+    for member in [&b, &c] {
+        let mut state = member.state();
+        wait_for("a voter", &mut state, |state| *state == MemberState::Healthy { role: Role::Voter }).await;
+    }
+    stop_all(vec![a, b, c]).await;
+}
+
+#[tokio::test]
 async fn a_learner_that_restarts_is_still_itself() {
     let dir = tempfile::tempdir().unwrap();
     let first = config("a", &dir);

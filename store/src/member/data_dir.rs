@@ -4,6 +4,7 @@
 //! When the form of `etcd.owner.json` changes, raise [`FORMAT`] and read the old form too: a member without its data cannot come back.
 
 use super::binary::Version;
+use super::wal::is_unborn;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -135,6 +136,25 @@ impl DataDir {
     pub fn has_member(&self) -> bool {
         // The write-ahead log is made last of all when a member is set up.
         std::fs::read_dir(self.etcd().join("member/wal")).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Moves aside what an etcd left that was killed before it wrote anything ([`super::wal`]); to be called before each start, when
+    /// no etcd runs. Even that is kept, as `etcd.unborn`, the last one.
+    pub(super) fn set_unborn_aside(&self) -> Result<(), DataDirError> {
+        let member = self.etcd().join("member");
+        let wal = member.join("wal");
+        if !is_unborn(&wal).map_err(io_error("read", &wal))? {
+            return Ok(());
+        }
+        let aside = self.parent.join("etcd.unborn");
+        tracing::warn!(from = %member.display(), to = %aside.display(), "etcd was killed before its first entry: beginning anew");
+        match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &aside)(error));
+            }
+            _ => {}
+        }
+        std::fs::rename(&member, &aside).map_err(io_error("rename to", &aside))
     }
 
     fn owner_file(&self) -> PathBuf {

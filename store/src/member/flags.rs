@@ -53,8 +53,6 @@ impl Flags {
             "--grpc-keepalive-min-time=500ms".to_owned(),
             // The JSON gateway answers any web page on this machine; nobody here needs it.
             "--enable-grpc-gateway=false".to_owned(),
-            // 3.6's default: a tenth of the log entries of 3.4 and 3.5 in memory.
-            "--snapshot-count=10000".to_owned(),
             "--heartbeat-interval=100".to_owned(),
             "--election-timeout=1000".to_owned(),
             "--logger=zap".to_owned(),
@@ -64,6 +62,8 @@ impl Flags {
         if (version.major, version.minor) < (3, 6) {
             // Off by default; said aloud, since the old API would be a second way in. 3.6 has neither API nor flag.
             arguments.push("--enable-v2=false".to_owned());
+            // A tenth of the log entries in memory; from 3.6 on the default, and the flag on its way out.
+            arguments.push("--snapshot-count=10000".to_owned());
         }
         arguments
     }
@@ -122,11 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn the_old_api_is_switched_off_only_where_the_flag_exists() {
-        let v2 = "--enable-v2=false".to_owned();
-        assert!(flags().arguments(version("3.4.23")).contains(&v2));
-        assert!(flags().arguments(version("3.5.16")).contains(&v2));
-        assert!(!flags().arguments(version("3.6.0")).contains(&v2));
+    fn flags_of_the_past_are_given_only_where_they_exist() {
+        for flag in ["--enable-v2=false", "--snapshot-count=10000"] {
+            for (text, has) in [("3.4.23", true), ("3.5.16", true), ("3.6.0", false)] {
+                assert_eq!(
+                    flags().arguments(version(text)).iter().any(|argument| argument == flag),
+                    has,
+                    "{text}: {flag}"
+                );
+            }
+        }
     }
 
     #[test]

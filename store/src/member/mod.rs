@@ -24,6 +24,7 @@ mod state;
 mod supervise;
 pub mod url;
 pub mod voters;
+mod wal;
 
 pub use binary::{Binary, Version};
 pub use bootstrap::InitialCluster;

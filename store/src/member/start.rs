@@ -77,6 +77,7 @@ async fn clear_the_way(config: &MemberConfig, data: DataDir) -> Result<DataDir, 
     let cleared = tokio::task::spawn_blocking(move || {
         end_orphan(&data)?;
         check_ports(&client_url, &peer_url)?;
+        data.set_unborn_aside()?;
         Ok(data)
     });
     cleared.await.expect("it does not panic and is not aborted")
@@ -137,8 +138,7 @@ fn launch(
         setpriv,
         program: binary.path.clone(),
         arguments: flags.arguments(binary.version),
-        log_file: data.log_file(),
-        pid_file: data.pid_file(),
+        data,
         client_url,
         stop_deadline: config.stop_deadline,
     };
@@ -151,11 +151,7 @@ fn launch(
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MemberError::Thread)?;
     let thread = std::thread::Builder::new()
         .name("etcd-member".to_owned())
-        .spawn(move || {
-            runtime.block_on(supervise(job, reports, stopped));
-            // The lock goes last: who takes the directory next finds no etcd on it.
-            drop(data);
-        })
+        .spawn(move || runtime.block_on(supervise(job, reports, stopped)))
         .map_err(MemberError::Thread)?;
     let client_url = config.client_url.clone();
     Ok(Member { name: config.name.clone(), binary, client_url, state, cluster, pid, stop, thread })

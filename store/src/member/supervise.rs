@@ -8,6 +8,7 @@
 //! server that died before the signal was set would otherwise leave an etcd behind. Both replace themselves, so etcd's pid is the child's.
 
 use super::backoff::Backoff;
+use super::data_dir::DataDir;
 use super::health::{Prober, Role, Unhealthy};
 use super::log_file::LogFile;
 use super::state::{Cluster, MemberState};
@@ -38,14 +39,14 @@ const LOG_LINES: usize = 5;
 const GUARD: &str = r#"test "$PPID" -eq "$0" || exit 125; exec "$@""#;
 
 /// What to run and where.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Job {
     pub(super) setpriv: PathBuf,
     pub(super) program: PathBuf,
     /// What the member has been started with so far never changes: etcd itself ignores what concerns bootstrapping later.
     pub(super) arguments: Vec<String>,
-    pub(super) log_file: PathBuf,
-    pub(super) pid_file: PathBuf,
+    /// Locked until the supervisor has ended: who takes it next finds no etcd on it.
+    pub(super) data: DataDir,
     pub(super) client_url: String,
     pub(super) stop_deadline: Duration,
 }
@@ -90,12 +91,13 @@ async fn run_once(
     stop: &mut oneshot::Receiver<()>,
     backoff: &mut Backoff,
 ) -> io::Result<Option<String>> {
-    let (mut log, stderr) = LogFile::open(&job.log_file)?;
+    job.data.set_unborn_aside().map_err(io::Error::other)?;
+    let (mut log, stderr) = LogFile::open(&job.data.log_file())?;
     let mut child = spawn(job, stderr)?;
     let pid = child.id();
     reports.pid.send_replace(pid);
     if let Some(pid) = pid {
-        std::fs::write(&job.pid_file, format!("{pid}\n"))?;
+        std::fs::write(job.data.pid_file(), format!("{pid}\n"))?;
     }
     let end = {
         let watching = watch_health(job, reports, &mut log, backoff);
@@ -223,15 +225,16 @@ async fn stop_child(child: &mut Child, deadline: Duration) -> io::Result<()> {
     };
     kill_process(pid, Signal::TERM)?;
     if timeout(deadline, child.wait()).await.is_err() {
-        tracing::warn!(?deadline, "etcd did not end after SIGTERM: killing it");
+        tracing::info!(?deadline, "etcd did not end after SIGTERM: killing it");
         child.kill().await?;
     }
     Ok(())
 }
 
 fn remove_pid_file(job: &Job) {
-    if let Err(error) = std::fs::remove_file(&job.pid_file) {
-        tracing::debug!(path = %job.pid_file.display(), %error, "cannot remove the pid file");
+    let path = job.data.pid_file();
+    if let Err(error) = std::fs::remove_file(&path) {
+        tracing::debug!(path = %path.display(), %error, "cannot remove the pid file");
     }
 }
 
