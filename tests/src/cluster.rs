@@ -171,6 +171,6 @@ impl Cluster {
     pub async fn clear(&self) -> Result<()> {
         let left = futures::future::join_all(self.nodes.iter().map(Node::clear)).await;
         let left: Vec<String> = left.into_iter().flatten().collect();
-        if left.is_empty() { Ok(()) } else { bail!("left behind:\n{}", left.join("\n")) }
+        if left.is_empty() { Ok(()) } else { bail!("at the end:\n{}\n{}", left.join("\n"), self.outputs()) }
     }
 }

@@ -85,16 +85,25 @@ pub fn container_processes(data_dir: &Path) -> Vec<i32> {
     found.into_iter().collect()
 }
 
-/// Everything of a node that must be gone after its end, in words.
-pub fn leftovers(data_dir: &Path) -> Vec<String> {
-    let mut found: Vec<String> = processes_naming(data_dir)
-        .into_iter()
-        .chain(container_processes(data_dir))
-        .map(|pid| format!("process {pid}: {}", command_line(pid).unwrap_or_default()))
-        .collect();
-    found.extend(mounts_below(data_dir).into_iter().map(|line| format!("mount {line}")));
+/// Everything of a node's containers that must be gone after their end, in words.
+pub fn container_leftovers(data_dir: &Path) -> Vec<String> {
+    let mut found: Vec<String> = container_processes(data_dir).into_iter().map(name_process).collect();
+    // A root file system may lie below the data directory; only what was mounted for an attempt counts.
+    found.extend(mounts_below(&data_dir.join("attempts")).into_iter().map(|line| format!("mount {line}")));
     found.extend(
         groups_of(&attempts_of(data_dir)).into_iter().map(|path| format!("cgroup {}", path.display())),
     );
     found
+}
+
+/// Everything of a node that must be gone after its end, in words: its own processes too.
+pub fn leftovers(data_dir: &Path) -> Vec<String> {
+    let mut found: Vec<String> = processes_naming(data_dir).into_iter().map(name_process).collect();
+    found.extend(mounts_below(data_dir).into_iter().map(|line| format!("mount {line}")));
+    found.extend(container_leftovers(data_dir));
+    found
+}
+
+fn name_process(pid: i32) -> String {
+    format!("process {pid}: {}", command_line(pid).unwrap_or_default())
 }
