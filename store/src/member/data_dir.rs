@@ -1,7 +1,7 @@
 //! The member's place on disk: `DATA/etcd` (etcd's own, mode 0700) and beside it `etcd.lock`, `etcd.owner.json`, `etcd.pid`
 //! and `etcd.log`. Says whose data they are, lets one server at a time use them, and never deletes any.
 //!
-//! When the form of `etcd.owner.json` changes, raise [`FORMAT`] and read the old form too: a member without its data cannot come back.
+//! When the form of `etcd.owner.json` changes, raise `FORMAT` and read the old form too: a member without its data cannot come back.
 
 use super::binary::Version;
 use super::wal::is_unborn;

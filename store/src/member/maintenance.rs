@@ -134,6 +134,12 @@ pub async fn recover_space(endpoints: &[String]) -> Result<SpaceReport, Maintena
     Ok(SpaceReport { compacted_to, before_bytes, after_bytes, alarms_disarmed: alarms.len() })
 }
 
+/// Gives the free space of one member's database back to its disk. The member answers nothing meanwhile.
+pub async fn defragment(endpoint: &str) -> Result<(), MaintenanceError> {
+    let mut client = connect(&[endpoint.to_owned()], WORK_DEADLINE).await.map_err(at(endpoint))?;
+    within(WORK_DEADLINE, "defragment", client.defragment()).await.map(drop).map_err(at(endpoint))
+}
+
 /// Drops all history before now. Fine where that has been done already.
 async fn compact_all(client: &mut Client) -> Result<i64, Unhealthy> {
     let count_only = Some(GetOptions::new().with_count_only());

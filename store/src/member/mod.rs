@@ -3,8 +3,8 @@
 //!
 //! What holds here:
 //! - The data are never wiped, whatever happens; a directory that belongs to another member or cluster is refused ([`data_dir`]).
-//! - An etcd never outlives its server, and one server at a time has a data directory ([`supervise`], [`orphan`]).
-//! - Ready means that the member has answered ([`health`]), not that some time has passed.
+//! - An etcd never outlives its server, and one server at a time has a data directory (`supervise`, [`orphan`]).
+//! - Ready means that the member has answered (`health`), not that some time has passed.
 //! - A node joins as a learner, and voters are added in pairs ([`voters`]).
 
 mod backoff;
