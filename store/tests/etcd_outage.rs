@@ -137,6 +137,28 @@ async fn an_idle_watch_gives_signs_of_life() {
 }
 
 #[tokio::test]
+async fn a_full_store_refuses_puts_and_grants_and_lets_deletes_and_renewals_through() {
+    let etcd = Etcd::start_with(&["--quota-backend-bytes", "8388608"]);
+    let store = store(&[&etcd.url]).await;
+    let (lease, _) = store.lease_grant(Duration::from_secs(60)).await.unwrap();
+    let fill = |n: usize| Op::Put { key: format!("/fill/{n}"), value: vec![b'x'; 1 << 20], lease: None };
+    let mut filled = 0;
+    let refused = loop {
+        match store.txn(Txn { then: vec![fill(filled)], ..Txn::default() }).await {
+            Ok(_) => filled += 1,
+            Err(error) => break error,
+        }
+        assert!(filled < 64, "64 MiB went into 8");
+    };
+    assert!(matches!(refused, StoreError::NoSpace), "{refused:?}");
+    let refused = store.lease_grant(Duration::from_secs(60)).await;
+    assert!(matches!(refused, Err(StoreError::NoSpace)), "{refused:?}");
+    store.lease_renew(lease).await.unwrap();
+    let delete = Op::Delete("/fill/0".to_owned());
+    assert!(store.txn(Txn { then: vec![delete], ..Txn::default() }).await.unwrap().succeeded);
+}
+
+#[tokio::test]
 async fn a_url_that_is_none_is_refused_at_once() {
     for urls in [vec![], vec!["http://bad url".to_owned()]] {
         let refused = EtcdStore::connect(&urls).await.err();

@@ -20,17 +20,23 @@ pub struct Etcd {
     peer_url: String,
     child: Child,
     dir: tempfile::TempDir,
+    more: &'static [&'static str],
 }
 
 impl Etcd {
     pub fn start() -> Etcd {
+        Etcd::start_with(&[])
+    }
+
+    /// With more arguments.
+    pub fn start_with(more: &'static [&'static str]) -> Etcd {
         let mut complaints = String::new();
         for _ in 0..TRIES {
             let dir = tempfile::tempdir().expect("temporary directory");
             let (url, peer_url) =
                 (format!("http://{}", free_address()), format!("http://{}", free_address()));
-            match spawn_ready(dir.path(), &url, &peer_url) {
-                Ok(child) => return Etcd { url, peer_url, child, dir },
+            match spawn_ready(dir.path(), &url, &peer_url, more) {
+                Ok(child) => return Etcd { url, peer_url, child, dir, more },
                 Err(complaint) => complaints = complaint,
             }
         }
@@ -45,7 +51,7 @@ impl Etcd {
 
     /// Starts it again on what it had.
     pub fn start_again(&mut self) {
-        let child = spawn_ready(self.dir.path(), &self.url, &self.peer_url);
+        let child = spawn_ready(self.dir.path(), &self.url, &self.peer_url, self.more);
         self.child = child.unwrap_or_else(|said| panic!("etcd did not start again; it said:\n{said}"));
     }
 
@@ -72,7 +78,7 @@ impl Drop for Etcd {
 }
 
 /// Starts etcd and returns when it is ready; else what it said.
-fn spawn_ready(dir: &Path, client: &str, peer: &str) -> Result<Child, String> {
+fn spawn_ready(dir: &Path, client: &str, peer: &str, more: &[&str]) -> Result<Child, String> {
     // The kernel kills it when the test dies, however that happens.
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
@@ -82,6 +88,7 @@ fn spawn_ready(dir: &Path, client: &str, peer: &str) -> Result<Child, String> {
         .args(["--listen-client-urls", client, "--advertise-client-urls", client])
         .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
         .args(["--initial-cluster", &format!("test={peer}")])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
