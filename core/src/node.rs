@@ -8,7 +8,7 @@ mod local;
 mod lost;
 mod steal;
 
-use crate::event::{Action, Decision, Event};
+use crate::event::{Action, Decision, Event, Found};
 use crate::id::{AttemptId, NodeId, TaskId};
 use crate::plan::Plan;
 use crate::time::BootMs;
@@ -40,6 +40,8 @@ pub struct Node {
     draining: bool,
     view: View,
     local: BTreeMap<TaskId, Local>,
+    /// What the runner said while there was no identity to record it under.
+    unheard: Vec<(AttemptId, Found)>,
     refused: BTreeMap<TaskId, BootMs>,
     hedge: Hedge,
     lost: lost::Lost,
@@ -67,6 +69,7 @@ impl Node {
             draining: false,
             view: View::default(),
             local: BTreeMap::new(),
+            unheard: Vec::new(),
             refused: BTreeMap::new(),
             hedge: Hedge::default(),
             lost: lost::Lost::default(),
@@ -86,6 +89,9 @@ impl Node {
             Event::Registered { node, created } => {
                 self.identity = Some((node, created));
                 self.check_own_key(actions);
+                for (attempt, found) in std::mem::take(&mut self.unheard) {
+                    self.adopt(attempt, found, actions);
+                }
                 self.reconcile(actions);
             }
             Event::Synced(snapshot) => {
@@ -194,7 +200,8 @@ impl Node {
             Transition::Steal { node, .. } if self.is_me(*node) => {
                 self.steal_decided(now, task, decision, actions)
             }
-            Transition::Finish { node, attempt, .. } if self.is_me(*node) => {
+            // Of an identity before this one, too: nothing more will be recorded of that attempt.
+            Transition::Finish { attempt, .. } => {
                 let ended = |l: &Local| l.attempt == *attempt && matches!(l.phase, Phase::Ending);
                 if self.local.get(&task).is_some_and(ended) {
                     self.local.remove(&task);
@@ -206,7 +213,7 @@ impl Node {
                 self.lost.decided(task, now);
                 self.counters.requeued += u64::from(matches!(decision, Decision::Committed { .. }));
             }
-            Transition::Steal { .. } | Transition::Finish { .. } | Transition::Cancel(_) => {}
+            Transition::Steal { .. } | Transition::Cancel(_) => {}
         }
     }
 
@@ -220,7 +227,10 @@ impl Node {
     }
 
     fn ended(&mut self, attempt: AttemptId, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some((me, _)) = self.identity else { return };
+        let Some((me, _)) = self.identity else {
+            self.unheard.push((attempt, Found::Ended(outcome)));
+            return;
+        };
         let Some(local) = self.local.get_mut(&attempt.task).filter(|l| l.attempt == attempt.number) else {
             actions.push(Action::Release(attempt));
             return;

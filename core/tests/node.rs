@@ -288,3 +288,37 @@ fn a_refused_steal_is_left_alone_until_the_view_moves_or_a_second_has_passed() {
     assert_eq!(proposals(&step(&mut n, BootMs(at.0 - 1), Event::Tick)), []);
     assert_eq!(proposals(&step(&mut n, *at, Event::Tick)).len(), 1);
 }
+
+#[test]
+fn an_end_that_comes_between_two_identities_is_released() {
+    let mut n = node_one(vec![running(1, 1, cores(1))]);
+    do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive });
+    do_now(&mut n, Event::LeaseLost);
+    do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
+    let actions = do_now(&mut n, Event::Registered { node: node(3), created: 300 });
+    let [(_, finish)] = &proposals(&actions)[..] else { panic!("the runner keeps it for ever: {actions:?}") };
+    let refused = Event::Decided { task: task(1), transition: finish.clone(), decision: Decision::Refused };
+    assert!(do_now(&mut n, refused).contains(&Action::Release(attempt(1, 1))));
+}
+
+#[test]
+fn an_end_that_comes_before_a_kept_identity_is_registered_is_recorded() {
+    let mut n = Node::new(NodeConfig { name: "n1".to_owned(), requeue_wait_ms: 0, requeue_stagger_ms: 500 });
+    do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
+    let mut actions = do_now(&mut n, Event::Registered { node: node(1), created: 1 });
+    actions.extend(do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive }));
+    let finish = Transition::Finish { node: node(1), attempt: 1, outcome: exited() };
+    assert_eq!(proposals(&actions), [(task(1), finish)]);
+}
+
+#[test]
+fn a_result_decided_after_its_identity_was_lost_is_released_all_the_same() {
+    let mut n = node_one(vec![running(1, 1, cores(1))]);
+    do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive });
+    let actions = do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
+    let [(_, finish)] = &proposals(&actions)[..] else { panic!("not recorded: {actions:?}") };
+    do_now(&mut n, Event::LeaseLost);
+    do_now(&mut n, Event::Registered { node: node(3), created: 300 });
+    let refused = Event::Decided { task: task(1), transition: finish.clone(), decision: Decision::Refused };
+    assert!(do_now(&mut n, refused).contains(&Action::Release(attempt(1, 1))));
+}

@@ -126,6 +126,10 @@ impl Node {
 
     /// The runner has this attempt from before. Of two of one task the later counts.
     pub(super) fn adopt(&mut self, attempt: AttemptId, found: Found, actions: &mut Vec<Action>) {
+        if self.identity.is_none() {
+            self.unheard.push((attempt, found));
+            return;
+        }
         let AttemptId { task, number } = attempt;
         let known = self.local.get(&task).map(|l| (l.attempt, l.phase));
         match known {

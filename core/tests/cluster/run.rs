@@ -220,9 +220,10 @@ impl World {
         let kept = self.hosts[host].lease.as_ref().filter(|l| l.deadline > self.now);
         let kept = kept.filter(|l| self.store.has_node(l.node)).map(|l| (l.node, l.created));
         let Some((node, created)) = kept else {
-            self.kill_all(host, false);
+            self.kill_all(host, true);
             self.hosts[host].lease = None;
             self.list(host, watch);
+            self.adopt(host);
             return self.register(host, life);
         };
         self.extend(host, node);
@@ -231,6 +232,15 @@ impl World {
             self.list(host, watch);
         }
         self.tell(host, Event::Registered { node, created });
+        self.adopt(host);
+        if !list_first {
+            let delay = self.rng.within(0, 50);
+            self.after(delay, Happening::List { host, watch });
+        }
+    }
+
+    /// The runner says everything that it has not forgotten.
+    fn adopt(&mut self, host: usize) {
         let attempts: Vec<(AttemptId, Found)> = self.hosts[host]
             .containers
             .iter()
@@ -241,10 +251,6 @@ impl World {
             .collect();
         for (attempt, found) in attempts {
             self.tell(host, Event::Adopted { attempt, found });
-        }
-        if !list_first {
-            let delay = self.rng.within(0, 50);
-            self.after(delay, Happening::List { host, watch });
         }
     }
 

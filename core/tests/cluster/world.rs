@@ -261,7 +261,7 @@ impl World {
     }
 
     fn fence(&mut self, host: usize, node: NodeId) {
-        self.kill_all(host, false);
+        self.kill_all(host, true);
         self.hosts[host].lease = None;
         if self.rng.chance(50) && !self.is_cut(host) {
             self.leases.remove(&node);
