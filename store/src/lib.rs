@@ -12,3 +12,4 @@ pub mod memory;
 pub mod moves;
 pub mod port;
 pub mod record;
+pub mod retire;
