@@ -27,6 +27,7 @@ impl World {
             Happening::Exit { host, id, outcome } => self.exit(host, id, outcome),
             Happening::Tick { host, life, at } => {
                 if self.hosts[host].life == life && self.hosts[host].wake == Some(at) {
+                    self.hosts[host].wake = None;
                     self.hosts[host].ticks += 1;
                     if self.hosts[host].ticks > 50 + self.now / 100 {
                         let name = &self.hosts[host].name;
