@@ -3,30 +3,31 @@
 //!
 //! | file | content | by |
 //! |---|---|---|
-//! | `start.json` | how it was started ([`StartRecord`]) | runner |
 //! | `log` | standard output and error of the task | stub |
-//! | `status` | the end ([`StatusRecord`]), empty until then; locked by the stub while it lives | stub, or a runner that finds no stub |
-//! | `done` | exists once the end was forgotten; only `log` stays beside it | runner |
+//! | `status` | a line of JSON on how it was started ([`StartRecord`]) and, once it ended, one on how ([`StatusRecord`]) | runner, then stub |
+//! | `done` | what `status` becomes once the end was forgotten | runner |
+//!
+//! Two files and no more: making a file is what a start's own bookkeeping costs most.
 //!
 //! The lock on `status` (a POSIX record lock, which dies with its process and tells its holder's pid) decides who may write the end:
 //! a stub takes it before it does anything, a restarted runner takes it before it calls an attempt vanished. Whoever comes second
-//! finds it taken or the record written, so an attempt that was reported as vanished can never run afterwards.
+//! finds it taken or the end written, so an attempt that was reported as vanished can never run afterwards. Such a lock is lost when its
+//! process closes any descriptor of the file: while it is held, the file is used through one descriptor alone.
 
-use crate::protocol::{Cause, Start};
+use crate::protocol::{Cause, FRAME_BYTES_MAX, Start};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Format of the two JSON records; a reader of another format reports the attempt as vanished.
 pub const FORMAT: u32 = 1;
 
-/// A record is never longer: its texts name a path or two.
-const STATUS_BYTES_MAX: usize = 64 << 10;
+/// A start came in a frame, and the texts of an end name a path or two.
+const STATUS_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 /// A problem with an attempt's directory.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub struct RecordError {
     pub source: io::Error,
 }
 
-/// `start.json`.
+/// The first line of `status`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartRecord {
     /// [`FORMAT`].
@@ -49,7 +50,7 @@ pub struct StartRecord {
     pub start: Start,
 }
 
-/// `status`.
+/// The last line of `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRecord {
     /// [`FORMAT`].
@@ -66,21 +67,38 @@ impl StatusRecord {
         StatusRecord { format: FORMAT, cause, log_truncated }
     }
 
-    /// Writes it in one piece.
-    pub fn write(&self, status: BorrowedFd<'_>) -> io::Result<()> {
-        let mut text = serde_json::to_vec(self)?;
-        text.push(b'\n');
-        let written = rustix::io::pwrite(status, &text, 0)?;
+    /// Appends it in one piece. On a line of its own even if the first was cut off by a full disk.
+    pub fn append(&self, status: BorrowedFd<'_>) -> io::Result<()> {
+        let text = format!("\n{}\n", serde_json::to_string(self)?);
+        let written = rustix::io::write(status, text.as_bytes())?;
         if written == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     /// Reads it, if it was written whole.
     pub fn read(status: BorrowedFd<'_>) -> Option<StatusRecord> {
-        let mut text = vec![0; STATUS_BYTES_MAX];
-        let read = rustix::io::pread(status, &mut text[..], 0).ok()?;
-        let record: StatusRecord = serde_json::from_slice(&text[..read]).ok()?;
+        let text = read_all(status).ok()?;
+        let record: StatusRecord =
+            text.split(|b| *b == b'\n').rev().find_map(|l| serde_json::from_slice(l).ok())?;
         (record.format == FORMAT).then_some(record)
     }
+}
+
+impl StartRecord {
+    /// Reads how an attempt was started, if that was written whole.
+    pub fn read(status: BorrowedFd<'_>) -> Option<Start> {
+        let text = read_all(status).ok()?;
+        let record: StartRecord = serde_json::from_slice(text.split(|b| *b == b'\n').next()?).ok()?;
+        (record.format == FORMAT).then_some(record.start)
+    }
+}
+
+/// All of `status`, through this descriptor.
+fn read_all(status: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let bytes = rustix::fs::fstat(status)?.st_size as usize;
+    let mut text = vec![0; bytes.min(STATUS_BYTES_MAX)];
+    let read = rustix::io::pread(status, &mut text[..], 0)?;
+    text.truncate(read);
+    Ok(text)
 }
 
 /// The directory of one attempt.
@@ -108,36 +126,28 @@ impl AttemptDir {
             .map_err(|e| self.error("cannot make the directory", "", e))
     }
 
-    /// Undoes [`AttemptDir::create`] when the attempt came to nothing before anyone heard of it.
-    pub fn remove_all(&self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-
-    /// Writes `start.json`.
-    pub fn write_start(&self, start: &Start) -> Result<(), RecordError> {
-        let record = StartRecord { format: FORMAT, start: start.clone() };
-        let text =
-            serde_json::to_vec(&record).map_err(|e| self.error("cannot write", "start.json", e.into()))?;
-        let file = self.open("start.json", OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600)?;
-        File::from(file).write_all_at(&text, 0).map_err(|e| self.error("cannot write", "start.json", e))
-    }
-
-    /// Reads `start.json`.
-    pub fn read_start(&self) -> Result<Start, RecordError> {
-        let error = |e| self.error("cannot read", "start.json", e);
-        let text = std::fs::read(self.path.join("start.json")).map_err(error)?;
-        let record: StartRecord = serde_json::from_slice(&text).map_err(|e| error(e.into()))?;
-        if record.format == FORMAT { Ok(record.start) } else { Err(error(io::ErrorKind::Unsupported.into())) }
-    }
-
     /// Makes `log`.
     pub fn create_log(&self) -> Result<OwnedFd, RecordError> {
         self.open("log", OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND, 0o640)
     }
 
-    /// Makes `status`, or opens it.
+    /// Makes `status` with its first line; also its length.
+    pub fn create_status(&self, start: &Start) -> Result<(OwnedFd, u64), RecordError> {
+        let error = |e| self.error("cannot write", "status", e);
+        let record = StartRecord { format: FORMAT, start: start.clone() };
+        let mut text = serde_json::to_vec(&record).map_err(|e| error(e.into()))?;
+        text.push(b'\n');
+        let file = self.open_status()?;
+        match rustix::io::write(&file, &text) {
+            Ok(written) if written == text.len() => Ok((file, written as u64)),
+            Ok(_) => Err(error(io::ErrorKind::WriteZero.into())),
+            Err(e) => Err(error(e.into())),
+        }
+    }
+
+    /// Opens `status`; made, and then empty, if it does not exist.
     pub fn open_status(&self) -> Result<OwnedFd, RecordError> {
-        self.open("status", OFlags::RDWR | OFlags::CREATE, 0o600)
+        self.open("status", OFlags::RDWR | OFlags::CREATE | OFlags::APPEND, 0o600)
     }
 
     /// Bytes in the log.
@@ -150,13 +160,10 @@ impl AttemptDir {
         self.path.join("done").exists()
     }
 
-    /// Marks the end as forgotten; afterwards only the marker and the log are left.
+    /// Marks the end as forgotten.
     pub fn set_done(&self) -> Result<(), RecordError> {
-        self.open("done", OFlags::WRONLY | OFlags::CREATE, 0o600)?;
-        for file in ["status", "start.json"] {
-            let _ = std::fs::remove_file(self.path.join(file));
-        }
-        Ok(())
+        std::fs::rename(self.path.join("status"), self.path.join("done"))
+            .map_err(|e| self.error("cannot rename", "status", e))
     }
 
     fn open(&self, name: &str, flags: OFlags, mode: u32) -> Result<OwnedFd, RecordError> {
@@ -184,4 +191,57 @@ pub fn try_lock(status: impl AsFd) -> io::Result<bool> {
 pub fn lock_holder(status: impl AsFd) -> io::Result<Option<Pid>> {
     let probe = Flock::from(FlockType::WriteLock);
     Ok(rustix::process::fcntl_getlk(status, &probe)?.and_then(|lock| lock.pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Limits, Root};
+    use std::collections::BTreeMap;
+
+    fn start() -> Start {
+        Start {
+            id: "a.1".into(),
+            command: vec!["true".into()],
+            env: BTreeMap::new(),
+            workdir: "/work".into(),
+            root: Root::Host,
+            hostname: "a".into(),
+            limits: Limits { cpu_milli: 1, memory_bytes: 1, pids_max: 1 },
+            time_limit_ms: 0,
+            kill_grace_ms: 0,
+            log_bytes_max: 0,
+            deadline_page: "/page".into(),
+        }
+    }
+
+    #[test]
+    fn start_and_end_are_read_back_and_an_id_is_used_once() {
+        let attempts = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::at(attempts.path(), "a.1");
+        dir.create().unwrap();
+        assert_eq!(dir.create().unwrap_err().source.kind(), io::ErrorKind::AlreadyExists);
+        let (status, bytes) = dir.create_status(&start()).unwrap();
+        assert_eq!(rustix::fs::fstat(&status).unwrap().st_size as u64, bytes);
+        assert_eq!(StartRecord::read(status.as_fd()), Some(start()));
+        assert_eq!(StatusRecord::read(status.as_fd()), None);
+        let end = StatusRecord::new(Cause::Code(7), true);
+        end.append(status.as_fd()).unwrap();
+        assert_eq!(StatusRecord::read(status.as_fd()), Some(end));
+        dir.set_done().unwrap();
+        assert!(dir.is_done());
+    }
+
+    #[test]
+    fn a_first_line_cut_off_hides_no_end() {
+        let attempts = tempfile::tempdir().unwrap();
+        let dir = AttemptDir::at(attempts.path(), "a.1");
+        dir.create().unwrap();
+        let status = dir.open_status().unwrap();
+        rustix::io::write(&status, br#"{"format":1,"start":{"id":"a"#).unwrap();
+        let end = StatusRecord::new(Cause::Signal(9), false);
+        end.append(status.as_fd()).unwrap();
+        assert_eq!(StatusRecord::read(status.as_fd()), Some(end));
+        assert_eq!(StartRecord::read(status.as_fd()), None);
+    }
 }

@@ -4,7 +4,7 @@ use super::Runner;
 use super::attempt::{Alive, Happening, Phase, untoken};
 use crate::deadline::boottime_ms;
 use crate::protocol::{Cause, End, Event};
-use crate::record::{AttemptDir, StatusRecord};
+use crate::record::{AttemptDir, StartRecord, StatusRecord};
 use crate::stub::STARTED;
 use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -103,9 +103,9 @@ fn conclude(dir: &AttemptDir, alive: &Alive, how: &str, oom_killed: bool) -> End
 
 /// The end of an attempt whose wait status nobody saw, recorded.
 pub(super) fn vanished(dir: &AttemptDir, status: BorrowedFd<'_>, why: String, oom_killed: bool) -> End {
-    let log_truncated = dir.read_start().is_ok_and(|start| dir.log_bytes() > start.log_bytes_max);
+    let log_truncated = StartRecord::read(status).is_some_and(|start| dir.log_bytes() > start.log_bytes_max);
     let cause = Cause::Vanished(why);
     // If it cannot be written, a later runner comes to the same end in other words.
-    let _ = StatusRecord::new(cause.clone(), log_truncated).write(status);
+    let _ = StatusRecord::new(cause.clone(), log_truncated).append(status);
     End { cause, oom_killed, log_truncated }
 }

@@ -47,7 +47,7 @@ impl Runner {
             let cause = Cause::Setup(error.to_string());
             // The directory stays, so that the id cannot start again; without room for the record it says nothing.
             if let Ok(status) = dir.open_status() {
-                let _ = StatusRecord::new(cause.clone(), false).write(status.as_fd());
+                let _ = StatusRecord::new(cause.clone(), false).append(status.as_fd());
             }
             let end = End { cause, oom_killed: false, log_truncated: false };
             self.attempts.insert(start.id.clone(), Phase::Ended(end.clone()));
@@ -92,9 +92,8 @@ impl Runner {
 
     fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
         let page = self.page(&start.deadline_page)?;
-        dir.write_start(start)?;
+        let (status, status_bytes) = dir.create_status(start)?;
         let log = dir.create_log()?;
-        let status = dir.open_status()?;
         let (report, report_end) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| LaunchError::Pipe(e.into()))?;
         let group = self.cgroups.group(&start.id);
@@ -105,6 +104,7 @@ impl Runner {
             group: &group,
             page: &page,
             status: status.as_fd(),
+            status_bytes,
             log: log.as_fd(),
             report: report_end.as_fd(),
             open_files: self.open_files,

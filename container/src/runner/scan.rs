@@ -7,7 +7,7 @@ use super::end::{REMOVAL_RETRY_MS_MAX, vanished};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
 use crate::protocol::End;
-use crate::record::{self, AttemptDir, StatusRecord};
+use crate::record::{self, AttemptDir, StartRecord, StatusRecord};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -31,7 +31,8 @@ impl Runner {
     fn recover(&mut self, id: String, dir: &AttemptDir) {
         let Ok(status) = dir.open_status() else { return };
         if let Some((pid, pidfd)) = living_stub(&status) {
-            let page = dir.read_start().ok().and_then(|start| self.page(&start.deadline_page).ok());
+            let page =
+                StartRecord::read(status.as_fd()).and_then(|start| self.page(&start.deadline_page).ok());
             let alive = Alive { pid, pidfd, report: None, page, kill_at_ms: None, killed: None };
             return self.watch_alive(id, alive);
         }

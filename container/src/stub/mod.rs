@@ -45,6 +45,8 @@ pub struct Job<'a> {
     pub page: &'a DeadlinePage,
     /// The attempt's `status`.
     pub status: BorrowedFd<'a>,
+    /// Its length as long as nobody has decided the attempt's end.
+    pub status_bytes: u64,
     /// The attempt's `log`.
     pub log: BorrowedFd<'a>,
     /// To the runner.
@@ -59,7 +61,7 @@ pub fn main(job: &Job<'_>) -> ! {
     if let Ok(Err(error)) = result {
         let record = StatusRecord::new(Cause::Setup(error.to_string()), false);
         // Without a record the runner reports the attempt as vanished, so a full disk loses the reason and nothing else.
-        let _ = record.write(job.status);
+        let _ = record.append(job.status);
     }
     sys::exit_now(1)
 }
@@ -89,8 +91,8 @@ fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
     #[allow(unsafe_code)]
     unsafe { sys::close_all_but(&mut keep) }.step("close the runner's files")?;
     let locked = record::try_lock(job.status).step("lock the status")?;
-    let empty = rustix::fs::fstat(job.status).step("look at the status")?.st_size == 0;
-    if !(locked && empty) {
+    let bytes = rustix::fs::fstat(job.status).step("look at the status")?.st_size as u64;
+    if !(locked && bytes == job.status_bytes) {
         sys::exit_now(1);
     }
     Ok(())

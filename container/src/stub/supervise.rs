@@ -234,7 +234,7 @@ impl Supervisor<'_> {
             }
         }
         let record = StatusRecord::new(self.cause(), self.log.truncated());
-        let code = i32::from(record.write(self.job.status).is_err());
+        let code = i32::from(record.append(self.job.status).is_err());
         sys::exit_now(code)
     }
 
