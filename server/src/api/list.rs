@@ -53,6 +53,7 @@ pub async fn list(service: &Service, request: v1::ListRequest) -> Result<v1::Lis
             last_key: &at.last_key,
             descending: request.newest_first,
             limit: page.next_read(page_size),
+            now: (service.api.wall)(),
         };
         let read = source.read(&*service.api.store, step).await?;
         at.revision = read.revision;

@@ -1,28 +1,70 @@
 //! Where a list reads: the records themselves, or the status keys of some states and the record behind each.
 
 use super::error::ApiError;
-use super::records;
+use super::{list_newest, records};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use shoal_core::id::TaskId;
 use shoal_core::task::Task;
+use shoal_core::time::WallMs;
 use shoal_proto::v1;
-use shoal_store::key::{self, EndKind, Key};
+use shoal_store::key::{self, EndKind, Epoch, Key};
 use shoal_store::port::{KeyRange, KeyValue, ListOptions, Projection, Revision, Store};
 use shoal_store::record::{Stored, decode_kv};
 use std::collections::HashMap;
+use uuid::Uuid;
 
 /// Records read at once, when they are read one by one.
 const READS_AT_ONCE: usize = 32;
 /// How many states there are.
 const STATES: usize = 5;
 
-/// What the keys of a range are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// What the keys of a source are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Records, in the order of their ids.
     Records,
-    /// Status keys in the order of their records.
+    /// Status keys in the same order.
     Queue,
-    Status,
+    /// Status keys by node: never very many.
+    Running,
+    /// Status keys by the second of the end.
+    Ended(EndKind),
+}
+
+/// Positions order keys as numbers: an id, or the second of an end followed by the first half of an id. Running tasks have none.
+impl Kind {
+    /// Keys of this position begin here.
+    pub fn key_at(self, position: u128) -> String {
+        let id = TaskId(Uuid::from_u128(position));
+        let key = match self {
+            Kind::Records | Kind::Running => Key::Task(id),
+            Kind::Queue => Key::Queued(id),
+            Kind::Ended(kind) => {
+                let second = u64::try_from(position >> 64).unwrap_or(u64::MAX);
+                Key::Ended(kind, Epoch::new(second), TaskId(Uuid::from_u128(position << 64)))
+            }
+        };
+        key.to_string()
+    }
+
+    /// Where a key lies; `None` for what is no key of this kind.
+    pub fn position_of(self, key: &str) -> Option<u128> {
+        match (self, Key::parse(key).ok()?) {
+            (Kind::Records, Key::Task(id)) | (Kind::Queue, Key::Queued(id)) => Some(id.0.as_u128()),
+            (Kind::Ended(_), Key::Ended(_, epoch, id)) => {
+                Some(u128::from(epoch.seconds()) << 64 | id.0.as_u128() >> 64)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where the keys of this time begin.
+    pub fn position_at(self, at: WallMs) -> u128 {
+        match self {
+            Kind::Records | Kind::Queue | Kind::Running => u128::try_from(at.0).unwrap_or(0) << 80,
+            Kind::Ended(_) => u128::from(Epoch::of(at).seconds()) << 64,
+        }
+    }
 }
 
 /// One range of keys that a list reads.
@@ -42,6 +84,8 @@ pub struct Step<'a> {
     pub descending: bool,
     /// At most this many.
     pub limit: usize,
+    /// The wall clock, as a hint where the newest ids are.
+    pub now: WallMs,
 }
 
 /// What a read gave.
@@ -59,11 +103,11 @@ pub fn of_states(states: &[v1::State]) -> Vec<Source> {
     if states.is_empty() || states.len() == STATES {
         return vec![Source { range: key::records(), kind: Kind::Records }];
     }
-    let ended = |kind| Source { range: key::ended(kind), kind: Kind::Status };
+    let ended = |kind| Source { range: key::ended(kind), kind: Kind::Ended(kind) };
     let of_state = |state: &v1::State| match state {
         v1::State::Unspecified => None,
         v1::State::Queued => Some(Source { range: key::queued(), kind: Kind::Queue }),
-        v1::State::Running => Some(Source { range: key::running(), kind: Kind::Status }),
+        v1::State::Running => Some(Source { range: key::running(), kind: Kind::Running }),
         v1::State::Complete => Some(ended(EndKind::Complete)),
         v1::State::Canceled => Some(ended(EndKind::Canceled)),
         v1::State::Failed => Some(ended(EndKind::Failed)),
@@ -86,7 +130,11 @@ impl Source {
             descending: step.descending,
             projection: if self.kind == Kind::Records { Projection::Full } else { Projection::KeysOnly },
         };
-        let listing = store.list(range, options).await?;
+        let listing = if step.descending && self.kind != Kind::Running {
+            list_newest::newest(store, self.kind, &range, options, step.now).await?
+        } else {
+            store.list(range, options).await?
+        };
         let (revision, more) = (listing.revision, listing.more);
         let tasks = self.tasks(store, listing.kvs, revision).await?;
         Ok(Read { tasks, revision, more })

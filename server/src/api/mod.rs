@@ -9,6 +9,7 @@ pub mod error;
 pub mod fit;
 pub mod get;
 pub mod list;
+pub mod list_newest;
 pub mod list_source;
 pub mod listen;
 pub mod log;

@@ -54,14 +54,26 @@ async fn all_pages_show_the_revision_of_the_first() {
 async fn newest_first_is_the_same_list_backwards() {
     let cluster = Cluster::new();
     let node = cluster.node(1).await;
-    node.submit(request((0..7).map(|n| spec(&n.to_string())).collect())).await.expect("ok");
-    let forward = v1::ListRequest { page_size: 3, ..v1::ListRequest::default() };
-    let backward = v1::ListRequest { newest_first: true, ..forward.clone() };
-    let forward = ids(&pages(&node, forward, async || {}).await);
-    let mut backward = ids(&pages(&node, backward, async || {}).await);
-    backward.reverse();
-    assert_eq!(forward.len(), 7);
-    assert_eq!(forward, backward);
+    // Ids of one moment in a lump, ids of other times, before and after this test's clock, and one that is no time at all.
+    let old = "00000000-0001-7000-8000-000000000001";
+    let new = "0199d000-0000-7000-8000-000000000001";
+    let random = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
+    for (request_id, count) in [(old, 300), (new, 500), (random, 7)] {
+        let tasks = (0..count).map(|n| spec(&n.to_string())).collect();
+        let request = v1::SubmitRequest { request_id: request_id.into(), ..request(tasks) };
+        for id in node.submit(request).await.expect("ok").iter().take(count / 3) {
+            node.cancel(id).await.expect("it is queued");
+        }
+    }
+    for states in [vec![], vec![v1::State::Queued], vec![v1::State::Canceled], vec![v1::State::Running]] {
+        let states = states.into_iter().map(i32::from).collect();
+        let forward = v1::ListRequest { page_size: 90, states, ..v1::ListRequest::default() };
+        let backward = v1::ListRequest { newest_first: true, ..forward.clone() };
+        let forward = ids(&pages(&node, forward, async || {}).await);
+        let mut backward = ids(&pages(&node, backward, async || {}).await);
+        backward.reverse();
+        assert_eq!(forward, backward);
+    }
 }
 
 #[tokio::test]
