@@ -1,1 +1,5 @@
-fn main() {}
+//! The command line `shoal`.
+
+fn main() -> std::process::ExitCode {
+    shoal_client::cli::main()
+}

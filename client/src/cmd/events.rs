@@ -1,0 +1,65 @@
+//! What a followed task does, shown: its log on stdout, everything else as notes on stderr.
+
+use crate::cli::context::Context;
+use crate::exit::exit_code;
+use crate::follow::Event;
+use crate::output::{json, tasks};
+use crate::selector::short;
+use crate::values::bytes_text;
+use shoal_proto::v1;
+use std::io::{self, Write};
+
+/// Shows an event.
+pub fn show(context: &Context, event: Event) -> io::Result<()> {
+    match event {
+        Event::Bytes { data, .. } => {
+            let mut out = io::stdout().lock();
+            out.write_all(&data)?;
+            out.flush()?;
+        }
+        Event::Truncated { attempt } => {
+            context
+                .note(&format!("the log of attempt {attempt} reached its cap; what came after was dropped"));
+        }
+        Event::Lost(attempt) => context.note(&format!(
+            "attempt {} on {} is over ({}); the next one starts from the beginning",
+            attempt.number,
+            attempt.node_name,
+            if attempt.end.is_empty() { "node lost" } else { &attempt.end }
+        )),
+        Event::LogIncomplete { attempt, why } => {
+            context.note(&format!("the rest of the log of attempt {attempt} cannot be had: {why}"));
+        }
+        Event::State(_) | Event::Ended(_) => {}
+    }
+    Ok(())
+}
+
+/// The exit code for the task, with a note when it did not end well.
+pub fn ended(context: &Context, task: &v1::Task) -> u8 {
+    let code = exit_code(task);
+    if code != 0 {
+        context.note(&ending(task));
+    }
+    code
+}
+
+/// One line on how a task ended that did not end well.
+pub fn ending(task: &v1::Task) -> String {
+    let id = short(&task.id);
+    let node = task.attempts.last().map(|attempt| format!(" on {}", attempt.node_name)).unwrap_or_default();
+    let word = json::state_word(task.state());
+    let end = tasks::end_text(task);
+    let oom = match &task.exit {
+        Some(exit) if exit.oom_killed => {
+            format!("; give it more memory: --memory (it had {})", memory_of(task))
+        }
+        _ => String::new(),
+    };
+    format!("task {id} {word}{node}: {end}{oom}     shoal show {id}")
+}
+
+fn memory_of(task: &v1::Task) -> String {
+    let resources = task.spec.as_ref().and_then(|spec| spec.resources);
+    resources.map(|resources| bytes_text(resources.memory_bytes)).unwrap_or_default()
+}

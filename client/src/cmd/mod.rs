@@ -1,0 +1,17 @@
+//! The commands, one a file: options, then what it does.
+
+pub mod cancel;
+pub mod completion;
+pub mod dev;
+pub mod events;
+pub mod list;
+pub mod log;
+pub mod node;
+pub mod run;
+pub mod show;
+pub mod status;
+pub mod submit;
+pub mod task_options;
+pub mod version;
+pub mod wait;
+pub mod why;

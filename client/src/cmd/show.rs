@@ -1,0 +1,97 @@
+//! `shoal show`: everything about tasks.
+
+use super::list::by_ids;
+use crate::cli::Done;
+use crate::cli::args::Selection;
+use crate::cli::context::Context;
+use crate::output::json::state_word;
+use crate::output::style::{self, paint};
+use crate::output::table::Table;
+use crate::output::{self, Form, tasks};
+use crate::values::{age_text, bytes_text, cpus_text};
+use crate::{selector, words};
+use clap::Args;
+use shoal_proto::v1;
+
+/// The options of `show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Shows tasks.
+pub async fn run(context: &Context, args: &ShowArgs) -> Done {
+    let ids = context.resolve(&args.selection.tasks).await?;
+    let found = by_ids(context, &ids, "cannot show the tasks").await?;
+    match context.form {
+        Form::Table => output::text(&found.iter().map(page).collect::<Vec<_>>().join("\n"))?,
+        form => tasks::print(form, &found)?,
+    }
+    Ok(0)
+}
+
+/// All of one task, a fact a line.
+fn page(task: &v1::Task) -> String {
+    let spec = task.spec.clone().unwrap_or_default();
+    let resources = spec.resources.unwrap_or_default();
+    let state = paint(style::of_task(task), &state_word(task.state()));
+    let end = tasks::end_text(task);
+    let limit = if spec.time_limit_ms == 0 { "none".to_owned() } else { age_text(spec.time_limit_ms) };
+    let on_node_loss = if spec.on_node_loss() == v1::OnNodeLoss::Fail { "fail" } else { "requeue" };
+    let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    env.sort();
+    let facts = [
+        ("id", format!("{}   (short: {})", task.id, selector::short(&task.id))),
+        ("state", if end.is_empty() { state } else { format!("{state}   {end}") }),
+        ("name", spec.name),
+        ("user", spec.user),
+        ("command", words::join(&spec.command)),
+        ("env", words::join(&env)),
+        ("root", format!("{}   in {}", spec.root, spec.workdir)),
+        (
+            "limits",
+            format!(
+                "{} cpus, {} memory, {} processes, time {limit}, grace {}",
+                cpus_text(resources.cpu_milli),
+                bytes_text(resources.memory_bytes),
+                spec.pids_max,
+                age_text(spec.kill_grace_ms)
+            ),
+        ),
+        ("attempts", format!("at most {}; on node loss: {on_node_loss}", spec.max_attempts)),
+        ("submitted", time_text(task.submitted_ms)),
+        ("ended", time_text(task.ended_ms)),
+    ];
+    let facts = facts.iter().filter(|(_, fact)| !fact.is_empty());
+    let mut text: String = facts.map(|(name, fact)| format!("{name:<10} {fact}\n")).collect();
+    if !task.attempts.is_empty() {
+        text.push_str(&attempts(&task.attempts).render());
+    }
+    text
+}
+
+fn attempts(attempts: &[v1::Attempt]) -> Table {
+    let mut table = Table::new(&["TRY", "NODE", "STARTED", "TOOK", "END"]);
+    for attempt in attempts {
+        let until = if attempt.ended_ms == 0 { tasks::now_ms() } else { attempt.ended_ms };
+        let took = u64::try_from(until.saturating_sub(attempt.started_ms)).unwrap_or(0);
+        table.row(vec![
+            attempt.number.to_string().into(),
+            attempt.node_name.as_str().into(),
+            time_text(attempt.started_ms).into(),
+            age_text(took).into(),
+            attempt.end.as_str().into(),
+        ]);
+    }
+    table
+}
+
+/// UTC; empty for no time.
+fn time_text(ms: i64) -> String {
+    if ms == 0 {
+        return String::new();
+    }
+    jiff::Timestamp::from_millisecond(ms).map(|time| format!("{time:.0}")).unwrap_or_default()
+}

@@ -1,0 +1,84 @@
+//! The options that describe a task.
+
+use crate::values;
+use clap::{Args, ValueEnum};
+use shoal_proto::v1;
+
+/// The options that describe a task. What is not given is left to the node's defaults.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Task options")]
+pub struct TaskOptions {
+    /// Cores: 2, 0.5, 250m [default: 1]
+    #[arg(long, value_name = "N", value_parser = values::cpu_milli)]
+    pub cpus: Option<u32>,
+    /// Memory: 512MiB, 2G [default: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub memory: Option<u64>,
+    /// Most processes and threads at once [default: 1024]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Option<u32>,
+    /// Root file system: default, host (this system, read-only), or one that nodes offer
+    #[arg(long, visible_alias = "rootfs", value_name = "NAME")]
+    pub root: Option<String>,
+    /// Environment (repeatable); NAME alone passes on its value here
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::env)]
+    pub env: Vec<(String, String)>,
+    /// Where the command starts [default: /work, the task's own writable directory]
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Who submits [default: the login name]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A name for people
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// From start to SIGTERM [default: none]
+    #[arg(long, value_name = "TIME", value_parser = values::duration_ms)]
+    pub time_limit: Option<u64>,
+    /// From SIGTERM to SIGKILL [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::duration_ms)]
+    pub grace: Option<u64>,
+    /// Attempts that nodes may lose before it is given up [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_attempts: Option<u32>,
+    /// When its node is lost: start again elsewhere, or never start twice [default: requeue]
+    #[arg(long, value_name = "WHAT")]
+    pub on_node_loss: Option<OnNodeLoss>,
+}
+
+/// What a lost node means for its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnNodeLoss {
+    /// Start again elsewhere: at least once
+    Requeue,
+    /// Never a second start: at most once
+    Fail,
+}
+
+impl TaskOptions {
+    /// The task that these options describe.
+    pub fn spec(&self, command: Vec<String>, user: &str) -> v1::TaskSpec {
+        let on_node_loss = match self.on_node_loss {
+            None => v1::OnNodeLoss::Unspecified,
+            Some(OnNodeLoss::Requeue) => v1::OnNodeLoss::Requeue,
+            Some(OnNodeLoss::Fail) => v1::OnNodeLoss::Fail,
+        };
+        v1::TaskSpec {
+            command,
+            env: self.env.iter().cloned().collect(),
+            root: self.root.clone().unwrap_or_default(),
+            resources: Some(v1::Resources {
+                cpu_milli: self.cpus.unwrap_or(0),
+                memory_bytes: self.memory.unwrap_or(0),
+            }),
+            pids_max: self.pids.unwrap_or(0),
+            name: self.name.clone().unwrap_or_default(),
+            user: self.user.clone().unwrap_or_else(|| user.to_owned()),
+            workdir: self.workdir.clone().unwrap_or_default(),
+            time_limit_ms: self.time_limit.unwrap_or(0),
+            kill_grace_ms: self.grace.unwrap_or(0),
+            max_attempts: self.max_attempts.unwrap_or(0),
+            on_node_loss: on_node_loss.into(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Follow: one task's states and the logs of its attempts, in one stream, until it has ended.
+//!
+//! The watch decides which attempt counts, never the log: a log that breaks off is a lost connection until the watch says that the
+//! attempt was lost, and then the next attempt's log begins from its start.
+
+use crate::client::Client;
+use crate::error::Error;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use shoal_proto::v1;
+use shoal_proto::v1::State;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Before the log of a running attempt is asked for again after all nodes have refused it.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Something that happened to the task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The task changed.
+    State(Box<v1::Task>),
+    /// Bytes of an attempt's log.
+    Bytes {
+        /// Which attempt.
+        attempt: u32,
+        /// What it wrote.
+        data: Vec<u8>,
+    },
+    /// The log of an attempt reached its cap.
+    Truncated {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// An attempt is over and the task is not: it is queued again.
+    Lost(v1::Attempt),
+    /// The rest of an attempt's log cannot be had.
+    LogIncomplete {
+        /// Which attempt.
+        attempt: u32,
+        /// Why.
+        why: String,
+    },
+    /// The task has ended and all that can be had of its log was passed on. The last event.
+    Ended(Box<v1::Task>),
+}
+
+struct OpenLog {
+    attempt: u32,
+    offset: u64,
+    stream: BoxStream<'static, Result<v1::LogChunk, Error>>,
+}
+
+/// Follows one task.
+pub struct Follow {
+    client: Client,
+    id: String,
+    /// Of the first log that is opened.
+    tail_lines: u64,
+    changes: BoxStream<'static, Result<v1::Task, Error>>,
+    task: Option<v1::Task>,
+    log: Option<OpenLog>,
+    /// Highest attempt whose log was begun.
+    begun: u32,
+    /// Highest attempt whose loss was told.
+    lost: u32,
+    ready: VecDeque<Event>,
+    done: bool,
+}
+
+enum Input {
+    Change(Option<Result<Box<v1::Task>, Error>>),
+    Chunk(Option<Result<v1::LogChunk, Error>>),
+}
+
+impl Client {
+    /// Follows the task with this full id, from the start of its log.
+    pub fn follow(&self, id: &str) -> Follow {
+        self.follow_tail(id, 0)
+    }
+
+    /// Follows the task with this full id, from `tail_lines` before the present end of its latest attempt's log; 0 is its start.
+    pub fn follow_tail(&self, id: &str, tail_lines: u64) -> Follow {
+        Follow {
+            client: self.clone(),
+            tail_lines,
+            id: id.to_owned(),
+            changes: self.watch(&[id.to_owned()]),
+            task: None,
+            log: None,
+            begun: 0,
+            lost: 0,
+            ready: VecDeque::new(),
+            done: false,
+        }
+    }
+}
+
+impl Follow {
+    /// The next event; `None` after [`Event::Ended`]. Loses nothing when it is dropped before it is ready.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.done {
+                return Ok(None);
+            }
+            let input = tokio::select! {
+                change = self.changes.next() => Input::Change(change.map(|change| change.map(Box::new))),
+                chunk = next_chunk(&mut self.log) => Input::Chunk(chunk),
+            };
+            match input {
+                Input::Change(Some(change)) => self.changed(*change?),
+                Input::Change(None) => self.drain().await,
+                Input::Chunk(chunk) => self.chunk(chunk),
+            }
+        }
+    }
+
+    /// The watch has ended with the task: only the log is left.
+    async fn drain(&mut self) {
+        if self.log.is_some() {
+            let chunk = next_chunk(&mut self.log).await;
+            self.chunk(chunk);
+        } else {
+            self.done = true;
+            self.ready.extend(self.task.take().map(|task| Event::Ended(Box::new(task))));
+        }
+    }
+
+    fn changed(&mut self, task: v1::Task) {
+        self.ready.push_back(Event::State(Box::new(task.clone())));
+        let latest = task.attempts.last().map_or(0, |attempt| attempt.number);
+        let over = if task.state() == State::Queued { latest } else { latest.saturating_sub(1) };
+        for attempt in
+            task.attempts.iter().filter(|attempt| attempt.number > self.lost && attempt.number <= over)
+        {
+            self.ready.push_back(Event::Lost(attempt.clone()));
+        }
+        self.lost = self.lost.max(over);
+        if latest > self.begun && task.state() != State::Queued {
+            self.begun = latest;
+            let tail_lines = std::mem::take(&mut self.tail_lines);
+            self.log = Some(self.open(latest, 0, tail_lines, Duration::ZERO));
+        }
+        self.task = Some(task);
+    }
+
+    fn open(&self, attempt: u32, offset: u64, tail_lines: u64, after: Duration) -> OpenLog {
+        let request = v1::LogRequest {
+            task: self.id.clone(),
+            attempt,
+            offset,
+            tail_lines,
+            follow: true,
+            no_proxy: false,
+        };
+        let client = self.client.clone();
+        let log = async move {
+            tokio::time::sleep(after).await;
+            client.log(request)
+        };
+        OpenLog { attempt, offset, stream: stream::once(log).flatten().boxed() }
+    }
+
+    fn chunk(&mut self, chunk: Option<Result<v1::LogChunk, Error>>) {
+        let Some(log) = &mut self.log else { return };
+        let attempt = log.attempt;
+        match chunk {
+            Some(Ok(chunk)) => {
+                log.offset = chunk.offset + chunk.data.len() as u64;
+                if !chunk.data.is_empty() {
+                    self.ready.push_back(Event::Bytes { attempt, data: chunk.data });
+                }
+                if chunk.truncated {
+                    self.ready.push_back(Event::Truncated { attempt });
+                }
+            }
+            Some(Err(error)) => {
+                let offset = log.offset;
+                self.log = None;
+                self.broken(attempt, offset, &error);
+            }
+            None => self.log = None,
+        }
+    }
+
+    fn broken(&mut self, attempt: u32, offset: u64, error: &Error) {
+        let runs = self.task.as_ref().is_some_and(|task| task.state() == State::Running);
+        if attempt <= self.lost {
+            return;
+        }
+        if runs && (error.is_transient() || matches!(error, Error::TimedOut { .. })) {
+            self.log = Some(self.open(attempt, offset, 0, LOG_AGAIN_AFTER));
+        } else {
+            self.ready.push_back(Event::LogIncomplete { attempt, why: error.to_string() });
+        }
+    }
+}
+
+/// The next chunk of the open log; for ever pending when none is open.
+async fn next_chunk(log: &mut Option<OpenLog>) -> Option<Result<v1::LogChunk, Error>> {
+    match log {
+        Some(log) => log.stream.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,192 @@
+//! Many tasks from a text: one a line, as a JSON object or as plain shell words. Empty lines and lines that begin with `#` are
+//! left out.
+
+use crate::{values, words};
+use serde::Deserialize;
+use shoal_proto::v1;
+use std::collections::HashMap;
+
+/// A line that is no task.
+#[derive(Debug, thiserror::Error)]
+#[error("{source_name}:{line}: {why}")]
+pub struct BadTaskLine {
+    /// The file, or `stdin`.
+    pub source_name: String,
+    /// Counts from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// A task as one JSON object. The names are those of `-o json`; `cpus`, `memory`, `time_limit` and `grace` are read as the options of
+/// the same names are. What is missing comes from the command line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskLine {
+    command: Command,
+    #[serde(default)]
+    env: HashMap<String, String>,
+    root: Option<String>,
+    resources: Option<ResourcesLine>,
+    cpus: Option<NumberOrText>,
+    memory: Option<NumberOrText>,
+    pids_max: Option<u32>,
+    name: Option<String>,
+    user: Option<String>,
+    workdir: Option<String>,
+    time_limit_ms: Option<u64>,
+    time_limit: Option<String>,
+    kill_grace_ms: Option<u64>,
+    grace: Option<String>,
+    max_attempts: Option<u32>,
+    on_node_loss: Option<OnNodeLossLine>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Command {
+    Words(Vec<String>),
+    Line(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(serde_json::Number),
+    Text(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourcesLine {
+    cpu_milli: u32,
+    memory_bytes: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnNodeLossLine {
+    Requeue,
+    Fail,
+}
+
+impl NumberOrText {
+    fn text(&self) -> String {
+        match self {
+            NumberOrText::Number(number) => number.to_string(),
+            NumberOrText::Text(text) => text.clone(),
+        }
+    }
+}
+
+/// The tasks of `text`, each over the defaults of `base`.
+pub fn parse(source_name: &str, text: &str, base: &v1::TaskSpec) -> Result<Vec<v1::TaskSpec>, BadTaskLine> {
+    let mut tasks = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let task = if line.starts_with('{') { from_json(line, base) } else { from_words(line, base) };
+        let bad = |why| BadTaskLine { source_name: source_name.to_owned(), line: index + 1, why };
+        tasks.push(task.map_err(bad)?);
+    }
+    Ok(tasks)
+}
+
+fn from_words(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
+    let command = words::split(line).map_err(|why| why.to_string())?;
+    Ok(v1::TaskSpec { command, ..base.clone() })
+}
+
+fn from_json(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
+    let given: TaskLine = serde_json::from_str(line).map_err(|why| why.to_string())?;
+    let mut task = base.clone();
+    task.command = match given.command {
+        Command::Words(words) => words,
+        Command::Line(line) => words::split(&line).map_err(|why| format!("command: {why}"))?,
+    };
+    task.env.extend(given.env);
+    let mut resources = task.resources.unwrap_or_default();
+    if let Some(ResourcesLine { cpu_milli, memory_bytes }) = given.resources {
+        resources = v1::Resources { cpu_milli, memory_bytes };
+    }
+    if let Some(cpus) = given.cpus {
+        resources.cpu_milli = values::cpu_milli(&cpus.text()).map_err(|why| format!("cpus: {why}"))?;
+    }
+    if let Some(memory) = given.memory {
+        resources.memory_bytes = values::bytes(&memory.text()).map_err(|why| format!("memory: {why}"))?;
+    }
+    task.resources = Some(resources);
+    set(&mut task.root, given.root);
+    set(&mut task.name, given.name);
+    set(&mut task.user, given.user);
+    set(&mut task.workdir, given.workdir);
+    set(&mut task.pids_max, given.pids_max);
+    set(&mut task.max_attempts, given.max_attempts);
+    set(&mut task.time_limit_ms, given.time_limit_ms);
+    set(&mut task.time_limit_ms, time("time_limit", given.time_limit)?);
+    set(&mut task.kill_grace_ms, given.kill_grace_ms);
+    set(&mut task.kill_grace_ms, time("grace", given.grace)?);
+    set(&mut task.on_node_loss, given.on_node_loss.map(|on_node_loss| on_node_loss.wire().into()));
+    Ok(task)
+}
+
+impl OnNodeLossLine {
+    fn wire(&self) -> v1::OnNodeLoss {
+        match self {
+            OnNodeLossLine::Requeue => v1::OnNodeLoss::Requeue,
+            OnNodeLossLine::Fail => v1::OnNodeLoss::Fail,
+        }
+    }
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn time(field: &str, text: Option<String>) -> Result<Option<u64>, String> {
+    text.map(|text| values::duration_ms(&text).map_err(|why| format!("{field}: {why}"))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> v1::TaskSpec {
+        v1::TaskSpec { root: "host".into(), user: "ann".into(), ..v1::TaskSpec::default() }
+    }
+
+    #[test]
+    fn words_and_objects_mix_and_take_what_they_do_not_say_from_the_command_line() {
+        let text = "# all of it\n\necho 'a b'\n{\"command\": \"echo c\", \"cpus\": 0.5, \"memory\": \"64MiB\", \"time_limit\": \"10s\"}\n\
+                    {\"command\": [\"true\"], \"root\": \"default\", \"on_node_loss\": \"fail\", \"env\": {\"A\": \"1\"}}\n";
+        let tasks = parse("f", text, &base()).unwrap();
+        assert_eq!(tasks.len(), 3);
+        assert_eq!(tasks[0], v1::TaskSpec { command: vec!["echo".into(), "a b".into()], ..base() });
+        let resources = v1::Resources { cpu_milli: 500, memory_bytes: 64 << 20 };
+        assert_eq!(
+            (tasks[1].resources, tasks[1].time_limit_ms, tasks[1].root.as_str()),
+            (Some(resources), 10_000, "host")
+        );
+        assert_eq!((tasks[2].root.as_str(), tasks[2].on_node_loss()), ("default", v1::OnNodeLoss::Fail));
+        assert_eq!(tasks[2].env["A"], "1");
+    }
+
+    #[test]
+    fn an_object_as_json_output_shows_it_is_a_task() {
+        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue"}"#;
+        assert_eq!(parse("f", line, &base()).unwrap()[0].pids_max, 5);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_number_and_its_fault() {
+        let said = |text: &str| parse("tasks", text, &base()).unwrap_err().to_string();
+        assert_eq!(said("true\necho 'x"), "tasks:2: quote ' is not closed");
+        assert!(said("{\"command\": \"a\", \"cpu\": 1}").contains("tasks:1: unknown field `cpu`"));
+        assert!(said("{}").contains("missing field `command`"));
+        assert!(said("{\"command\": \"a\", \"memory\": \"x\"}").contains("memory: wanted a size"));
+    }
+}

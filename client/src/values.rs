@@ -1,0 +1,179 @@
+//! The values that options take: cores, bytes, durations, `NAME=VALUE`.
+
+use std::time::Duration;
+
+/// Suffixes of a size, the longest first where one ends another.
+const SIZES: [(&str, u64); 13] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("K", 1 << 10),
+    ("M", 1 << 20),
+    ("G", 1 << 30),
+    ("T", 1 << 40),
+    ("B", 1),
+];
+
+/// Cores, as thousandths: `2`, `0.5`, `250m`.
+pub fn cpu_milli(text: &str) -> Result<u32, String> {
+    let bad = || format!("wanted cores such as 2, 0.5 or 250m, was {text:?}");
+    if let Some(milli) = text.strip_suffix('m') {
+        return milli.parse().ok().filter(|milli| *milli > 0).ok_or_else(bad);
+    }
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) {
+        return Err(bad());
+    }
+    if part.trim_end_matches('0').len() > 3 {
+        return Err(format!("wanted at most three digits after the point, was {text:?}"));
+    }
+    let part: u32 = format!("{part:0<3}")[..3].parse().map_err(|_| bad())?;
+    let whole: u32 = whole.parse().map_err(|_| bad())?;
+    let milli = whole.checked_mul(1000).and_then(|milli| milli.checked_add(part));
+    milli.filter(|milli| *milli > 0).ok_or_else(bad)
+}
+
+/// Bytes: `512MiB`, `1.5G`, `100MB`, `1048576`. K, M, G and T are powers of 1024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("wanted a size such as 512MiB, 2G or 100MB, was {text:?}");
+    let (number, unit) = match SIZES.iter().find(|(suffix, _)| text.ends_with(suffix)) {
+        Some((suffix, unit)) => (text[..text.len() - suffix.len()].trim_end(), *unit),
+        None => (text, 1),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 6 {
+        return Err(bad());
+    }
+    let scale = 10_u128.pow(u32::try_from(part.len()).map_err(|_| bad())?);
+    let digits: u128 = format!("{whole}{part}").parse().map_err(|_| bad())?;
+    let bytes = digits.checked_mul(u128::from(unit)).ok_or_else(bad)? / scale;
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(bad)
+}
+
+/// A length of time: `90s`, `10m`, `1h 30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|why| format!("wanted a time such as 90s, 10m or 1h30m, was {text:?} ({why})"))
+}
+
+/// A length of time in milliseconds, at least one.
+pub fn duration_ms(text: &str) -> Result<u64, String> {
+    let ms = u64::try_from(duration(text)?.as_millis())
+        .map_err(|_| format!("{text:?} is longer than time itself"))?;
+    if ms == 0 { Err(format!("wanted at least 1ms, was {text:?}")) } else { Ok(ms) }
+}
+
+/// `NAME=VALUE`, or `NAME` for the value it has here.
+pub fn env(text: &str) -> Result<(String, String), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => {
+            let here = std::env::var(text);
+            (text, here.map_err(|_| format!("wanted NAME=VALUE; {text:?} has no value here to pass on"))?)
+        }
+    };
+    if name.is_empty() {
+        return Err(format!("wanted NAME=VALUE, was {text:?}"));
+    }
+    Ok((name.to_owned(), value))
+}
+
+/// Cores for people: `0.5`, `2`.
+pub fn cpus_text(milli: u32) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Bytes for people: `512MiB`, `1.5GiB`.
+pub fn bytes_text(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    for (unit, shift) in units {
+        if bytes >> shift > 0 {
+            let tenths = (u128::from(bytes) * 10) >> shift;
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            return if tenth == 0 { format!("{whole}{unit}") } else { format!("{whole}.{tenth}{unit}") };
+        }
+    }
+    format!("{bytes}B")
+}
+
+/// A length of time for people, in its two largest units: `250ms`, `41s`, `3m20s`, `2h5m`, `3d4h`.
+pub fn age_text(ms: u64) -> String {
+    let (s, m, h) = (ms / 1000, ms / 60_000, ms / 3_600_000);
+    match ms {
+        0..1000 => format!("{ms}ms"),
+        1000..60_000 => format!("{s}s"),
+        60_000..3_600_000 => format!("{m}m{}s", s % 60),
+        3_600_000..86_400_000 => format!("{h}h{}m", m % 60),
+        _ => format!("{}d{}h", h / 24, h % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_read_to_the_thousandth() {
+        for (text, milli) in
+            [("2", 2000), ("0.5", 500), ("1.25", 1250), ("250m", 250), ("0.001", 1), ("1.5000", 1500)]
+        {
+            assert_eq!(cpu_milli(text), Ok(milli), "{text}");
+        }
+        for text in ["", "0", "-1", "1.2345", "x", "0m", "1e3", ".5", "5000000"] {
+            assert!(cpu_milli(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_in_both_kinds_of_units() {
+        for (text, wanted) in [
+            ("512MiB", 512 << 20),
+            ("2G", 2 << 30),
+            ("1.5GiB", 3 << 29),
+            ("100MB", 100_000_000),
+            ("7", 7),
+            ("7B", 7),
+            ("4 KiB", 4096),
+        ] {
+            assert_eq!(bytes(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "0", "MiB", "-1", "1.2.3M", "99999999T", "1X"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_need_a_unit_and_a_length() {
+        assert_eq!(duration_ms("10m"), Ok(600_000));
+        assert_eq!(duration_ms("1h30m"), Ok(5_400_000));
+        assert!(duration_ms("10").is_err());
+        assert!(duration_ms("0s").is_err());
+    }
+
+    #[test]
+    fn an_environment_entry_needs_a_name_and_a_value() {
+        assert_eq!(env("A=b=c"), Ok(("A".into(), "b=c".into())));
+        assert_eq!(env("A="), Ok(("A".into(), String::new())));
+        assert!(env("=x").is_err());
+        assert!(env("NO_SUCH_VARIABLE_HERE").is_err());
+    }
+
+    #[test]
+    fn values_for_people_are_short() {
+        assert_eq!((cpus_text(500).as_str(), cpus_text(2000).as_str()), ("0.5", "2"));
+        assert_eq!(
+            (bytes_text(3 << 29).as_str(), bytes_text(512 << 20).as_str(), bytes_text(9).as_str()),
+            ("1.5GiB", "512MiB", "9B")
+        );
+        let ages = [250, 41_000, 200_000, 7_500_000, 273_600_000].map(age_text);
+        assert_eq!(ages, ["250ms", "41s", "3m20s", "2h5m", "3d4h"]);
+    }
+}
