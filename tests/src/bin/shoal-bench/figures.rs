@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use shoal_tests::cluster::Cluster;
 use shoal_tests::node::Node;
 use std::fmt;
 use std::fs;
@@ -71,6 +72,13 @@ fn field(file: &str, name: &str) -> Option<u64> {
 /// Resident memory of a process in MiB.
 pub fn rss_mib(pid: i32) -> u64 {
     field(&format!("/proc/{pid}/status"), "VmRSS:").unwrap_or(0) >> 10
+}
+
+/// Ends a cluster. What is wrong with its end is for the tests to judge; here it is only shown.
+pub async fn end(cluster: &Cluster) {
+    if let Err(why) = cluster.clear().await {
+        eprintln!("{why:#}");
+    }
 }
 
 /// The median; of an even count the lower of the middle two.

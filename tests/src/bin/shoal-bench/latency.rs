@@ -1,6 +1,6 @@
 //! Idle latency: from the submit call of one task to the news of its end, one after the other on a cluster that does nothing else.
 
-use crate::figures::{Figures, percentile, rss_mib};
+use crate::figures::{self, Figures, percentile, rss_mib};
 use anyhow::{Context, Result};
 use shoal_proto::v1::{State, WatchRequest};
 use shoal_tests::cluster::{Cluster, Options};
@@ -26,7 +26,7 @@ pub async fn measure(figures: &mut Figures) -> Result<()> {
         );
     }
     let samples = samples(&cluster).await;
-    cluster.clear().await?;
+    figures::end(&cluster).await;
     let mut samples = samples?;
     let what = format!("idle latency, submit to finished, {SAMPLES} tasks of `true`, 3 nodes");
     let (p50, p99) = (percentile(&mut samples, 50.0), percentile(&mut samples, 99.0));
@@ -49,10 +49,12 @@ async fn samples(cluster: &Cluster) -> Result<Vec<f64>> {
 async fn one(cluster: &Cluster) -> Result<()> {
     let id = cluster.api(0).submit(command(&["true"])).await?;
     let mut events = cluster.api(0).raw().watch(WatchRequest { tasks: vec![id] }).await?.into_inner();
+    let mut last = None;
     while let Some(event) = events.message().await? {
-        if event.task.is_some_and(|task| task.state() == State::Complete) {
+        last = event.task;
+        if last.as_ref().is_some_and(|task| task.state() == State::Complete) {
             return Ok(());
         }
     }
-    anyhow::bail!("the watch ended before the task did")
+    anyhow::bail!("the watch ended before the task did; its last word was {last:?}")
 }

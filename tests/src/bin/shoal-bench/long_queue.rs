@@ -1,6 +1,6 @@
 //! A long queue: what it costs to have it and to list it.
 
-use crate::figures::{Figures, rss_mib};
+use crate::figures::{self, Figures, rss_mib};
 use anyhow::{Result, ensure};
 use shoal_proto::v1::State;
 use shoal_tests::cluster::{Cluster, Options};
@@ -14,7 +14,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub async fn measure(figures: &mut Figures, queued: usize) -> Result<()> {
     let cluster = Cluster::start(Options { nodes: 1, flags: vec![], ..Options::default() }).await?;
     let outcome = fill_and_list(figures, &cluster, queued).await;
-    cluster.clear().await?;
+    figures::end(&cluster).await;
     outcome
 }
 

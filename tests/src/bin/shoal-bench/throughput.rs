@@ -1,6 +1,6 @@
 //! Tasks per second of `true`, from the first submit to the last completion, and what a task costs in the store.
 
-use crate::figures::{Figures, counters, median, rss_mib};
+use crate::figures::{self, Figures, counters, median, rss_mib};
 use anyhow::{Result, ensure};
 use shoal_proto::v1::State;
 use shoal_tests::cluster::{Cluster, Options};
@@ -51,7 +51,7 @@ async fn run(nodes: usize, tasks: usize) -> Result<Round> {
     let outcome = timed(&cluster, tasks).await;
     let memory: Vec<f64> =
         cluster.nodes().iter().filter_map(|n| n.server_pid().ok()).map(|pid| rss_mib(pid) as f64).collect();
-    cluster.clear().await?;
+    figures::end(&cluster).await;
     let elapsed = outcome?;
     let spent = counters(cluster.nodes())?;
     let steals = (spent.steals_won + spent.steals_lost).max(1);
