@@ -172,6 +172,20 @@ fn a_second_runner_for_the_same_directory_is_refused() {
 }
 
 #[test]
+fn a_server_that_never_reads_holds_nothing_up() {
+    let mut runner = TestRunner::new();
+    let id = "x".repeat(100);
+    // Each is refused with an answer of its own size: sooner or later more than the runner keeps for a reader that does not come.
+    let mut sent = 0;
+    while runner.try_send(&Request::Forget { id: id.clone() }) {
+        sent += 1;
+        assert!(sent < 200_000, "the runner keeps without bound");
+    }
+    runner.connect();
+    assert_eq!(runner.output("a.1", "echo served"), "served\n");
+}
+
+#[test]
 fn a_new_connection_replaces_a_stuck_one_and_ends_are_told_on_it() {
     let mut runner = TestRunner::new();
     let start = runner.script("a.1", "sleep 0.2; exit 3");

@@ -78,6 +78,12 @@ impl TestRunner {
         self.client.as_mut().expect("connected").send(request);
     }
 
+    /// Whether the runner still takes requests on this connection.
+    pub fn try_send(&mut self, request: &Request) -> bool {
+        let client = self.client.as_mut().expect("connected");
+        client.stream.write_all(&encode(request).unwrap()).is_ok()
+    }
+
     /// The first event, seen before or yet to come, for which `pick` returns something. It is taken out of what was seen.
     pub fn event<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
         let client = self.client.as_mut().expect("connected");
