@@ -11,6 +11,14 @@ use std::time::Duration;
 const LEASE_TTL_MIN: Duration = Duration::from_secs(2);
 /// The longest that makes sense for failure detection.
 const LEASE_TTL_MAX: Duration = Duration::from_secs(600);
+/// Who has a shorter one would lose results before they can be read.
+const RETENTION_MIN: Duration = Duration::from_secs(60);
+/// Longer than any cluster lives, short enough for every calculation.
+const RETENTION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Below it etcd's own pages leave no room for data.
+const ETCD_QUOTA_MIN: ByteSize = ByteSize::mib(16);
+/// etcd's documentation advises against more.
+const ETCD_QUOTA_MAX: ByteSize = ByteSize::gib(8);
 
 /// One node of a Shoal cluster: etcd inside, a runner that starts containers, an API, a share of the planning.
 #[derive(Debug, Parser)]
@@ -64,6 +72,12 @@ pub struct Flags {
     /// Bytes kept of each attempt's log
     #[arg(long, env = "SHOALD_LOG_MAX", value_name = "SIZE", default_value = "64MiB")]
     pub log_max: ByteSize,
+    /// How long a task and its log are kept after its end (the same on all nodes)
+    #[arg(long, env = "SHOALD_RETENTION", value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    pub retention: Duration,
+    /// Size up to which this node's etcd database may grow; then the cluster takes no submits (the same on all nodes)
+    #[arg(long, env = "SHOALD_ETCD_QUOTA", value_name = "SIZE", default_value = "2GiB", hide_short_help = true)]
+    pub etcd_quota: ByteSize,
 }
 
 /// Where a named root comes from.
@@ -118,6 +132,10 @@ pub struct Config {
     pub runner_binary: PathBuf,
     /// Bytes kept of each attempt's log.
     pub log_bytes_max: u64,
+    /// How long tasks and logs are kept after their end.
+    pub retention: Duration,
+    /// The own member's database may grow to this.
+    pub etcd_quota_bytes: u64,
 }
 
 /// A flag that cannot be used: names the flag, the limit and the value.
@@ -160,6 +178,10 @@ impl Flags {
             let value = humantime::format_duration(self.lease_ttl).to_string();
             return Err(bad("--lease-ttl", "must be between 2s and 10m", value));
         }
+        check_retention(self.retention)?;
+        if self.etcd_quota < ETCD_QUOTA_MIN || self.etcd_quota > ETCD_QUOTA_MAX {
+            return Err(bad("--etcd-quota", "must be between 16 MiB and 8 GiB", self.etcd_quota.to_string()));
+        }
         for addr in &self.listen {
             crate::api::listen::check_listen(addr).map_err(|e| bad("--listen", e.to_string(), addr.clone()))?;
         }
@@ -183,6 +205,8 @@ impl Flags {
             roots: roots(&self.root, &data_dir)?,
             runner_binary: runner_binary(self.runner_binary)?,
             log_bytes_max: self.log_max.as_u64(),
+            retention: self.retention,
+            etcd_quota_bytes: self.etcd_quota.as_u64(),
             lease_ttl: self.lease_ttl,
             etcd_binary: self.etcd_binary,
             etcd_client_url: self.etcd_client_url,
@@ -194,6 +218,14 @@ impl Flags {
             data_dir,
         })
     }
+}
+
+fn check_retention(retention: Duration) -> Result<(), ConfigError> {
+    if (RETENTION_MIN..=RETENTION_MAX).contains(&retention) {
+        return Ok(());
+    }
+    let value = humantime::format_duration(retention).to_string();
+    Err(bad("--retention", "must be between 1m and 10years", value))
 }
 
 fn check_name(flag: &'static str, name: &str) -> Result<(), ConfigError> {
@@ -281,6 +313,8 @@ mod tests {
     fn errors_name_flag_limit_and_value() {
         for (args, expect) in [
             (["--lease-ttl", "1s"], "--lease-ttl: must be between 2s and 10m, was 1s"),
+            (["--retention", "59s"], "--retention: must be between 1m and 10years, was 59s"),
+            (["--etcd-quota", "1MiB"], "--etcd-quota: must be between 16 MiB and 8 GiB, was 1.0 MiB"),
             (["--cpus", "0"], "--cpus: must be between 0.01 and 4096, was 0"),
             (["--root", "x"], "--root: must be NAME=DIRECTORY, was x"),
             (["--name", "a b"], "--name: must be 1 to 64 letters, digits, '.', '_' or '-', was a b"),

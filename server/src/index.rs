@@ -1,6 +1,9 @@
 //! The ids of all tasks by their short form: what people type. Folded from the status keys; 24 bytes a task.
 
+use crate::facts;
 use shoal_core::id::TaskId;
+use shoal_store::key::Key;
+use shoal_store::port::Change;
 use std::collections::BTreeSet;
 
 /// Digits of a short form.
@@ -20,6 +23,19 @@ impl Index {
     /// Adds a task; fine where it is in already.
     pub fn insert(&mut self, task: TaskId) {
         self.ids.insert((tail(task), task));
+    }
+
+    /// Folds a change of a status key in. A task leaves with the key of its end, which only retention deletes; the other status keys go when
+    /// it moves on to the next.
+    pub fn fold(&mut self, change: &Change) {
+        match change {
+            Change::Put(kv) => self.ids.extend(facts::task_of(&kv.key).map(|task| (tail(task), task))),
+            Change::Delete { key, .. } => {
+                if let Ok(Key::Ended(_, _, task)) = Key::parse(key) {
+                    self.ids.remove(&(tail(task), task));
+                }
+            }
+        }
     }
 
     /// Begins anew.
@@ -45,6 +61,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_store::key::{EndKind, Epoch};
+    use shoal_store::port::KeyValue;
     use uuid::Uuid;
 
     #[test]
@@ -60,5 +78,32 @@ mod tests {
         assert!(index.starting_with("xyz", 3).is_empty());
         assert!(index.starting_with("", 3).is_empty());
         assert!(index.starting_with("123456789", 3).is_empty());
+    }
+
+    #[test]
+    fn a_task_leaves_with_the_key_of_its_end_alone() {
+        let task = TaskId::of_request(Uuid::from_u128(5), 0);
+        let node = shoal_core::id::NodeId(Uuid::from_u128(6));
+        let ended = Key::Ended(EndKind::Failed, Epoch::new(9), task);
+        let put = |key: Key| {
+            let (key, value) = (key.to_string(), Vec::new());
+            Change::Put(KeyValue { key, value, create_revision: 1, mod_revision: 1, lease: None })
+        };
+        let delete = |key: Key| Change::Delete { key: key.to_string(), revision: 2 };
+        let mut index = Index::default();
+        let life = [
+            put(Key::Queued(task)),
+            delete(Key::Queued(task)),
+            put(Key::Running(node, task)),
+            // A node learns of the end and of what it replaces in any order.
+            put(ended),
+            delete(Key::Running(node, task)),
+        ];
+        for change in &life {
+            index.fold(change);
+            assert_eq!(index.starting_with(&task.short(), 3), [task], "{change:?}");
+        }
+        index.fold(&delete(ended));
+        assert!(index.starting_with(&task.short(), 3).is_empty());
     }
 }

@@ -17,6 +17,7 @@ pub mod logs;
 pub mod membership;
 pub mod node_loop;
 pub mod propose;
+pub mod retention;
 pub mod run;
 pub mod runner;
 pub mod seam;

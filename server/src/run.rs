@@ -12,6 +12,7 @@ use crate::lease::{DEADLINE_PERCENT, Keeper};
 use crate::membership::{Membership, Voters};
 use crate::node_loop::{Ears, LoopInsight, NodeLoop, Ports};
 use crate::propose::Proposer;
+use crate::retention::Retention;
 use crate::runner::{Runner, RunnerConfig};
 use crate::seam::{Api, ApiLimits};
 use crate::store::{self, OpenStore};
@@ -69,6 +70,7 @@ async fn serve(
     supervisor.start("health", tell_health(node.ready, health.clone(), stop.clone()));
     let counters = node.proposer.counters.clone();
     supervisor.start("counters", counters::run(data.join("counters.json"), node.asks, counters, stop));
+    supervisor.start("retention", Retention::of(&node.api, config.retention).run());
     supervisor.start("api", async move { Ok(api::serve::serve(Arc::new(node.api), listeners, health).await?) });
     Ok(supervisor.run().await?)
 }

@@ -54,6 +54,7 @@ async fn start(config: &Config, origin: Origin) -> anyhow::Result<(Option<Member
     let mut member = MemberConfig::new(&config.name, config.data_dir.clone(), client_url, peer_url);
     member.binary.clone_from(&config.etcd_binary);
     member.origin = origin;
+    member.quota_bytes = config.etcd_quota_bytes;
     match Member::start(member).await.context("starting the etcd member")? {
         Started::Member(member) => {
             let endpoints = member.endpoints();

@@ -7,7 +7,9 @@
 //! finds it gone.
 
 use crate::key::{self, EndKind, Epoch, Key};
-use crate::port::{Compare, KeyRange, KeyValue, ListOptions, Op, OpReply, Projection, Revision, Txn, TxnReply};
+use crate::port::{
+    Compare, KeyRange, KeyValue, ListOptions, Op, OpReply, Projection, Revision, Txn, TxnReply,
+};
 
 /// Most retirements in one transaction: with the two operations of each nested one still below the 128 that etcd allows.
 pub const RETIREMENTS_MAX: usize = 100;

@@ -128,10 +128,10 @@ impl NodeLoop {
     }
 
     fn tell(&mut self, change: &Change) {
+        self.index.fold(change);
         if let Change::Put(kv) = change
             && let Some(task) = facts::task_of(&kv.key)
         {
-            self.index.insert(task);
             // Nobody listening is fine.
             let _ = self.ports.changes.send(TaskChanged { task, revision: kv.mod_revision });
         }
