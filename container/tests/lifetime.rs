@@ -171,6 +171,15 @@ fn a_deadline_that_is_not_advanced_kills_in_time_even_when_the_runner_is_stopped
 }
 
 #[test]
+fn a_deadline_that_never_comes_is_no_trouble() {
+    let mut runner = TestRunner::new();
+    runner.page.advance_to(u64::MAX);
+    let mut start = runner.script("a.1", "sleep 0.1; exit 2");
+    start.time_limit_ms = u64::MAX;
+    assert_eq!(runner.run(start).cause, Cause::Code(2));
+}
+
+#[test]
 fn a_deadline_that_is_advanced_keeps_the_task_alive() {
     let mut runner = TestRunner::new();
     let page = DeadlinePage::create(&runner.path("moving")).unwrap();

@@ -15,6 +15,8 @@ use std::rc::Rc;
 
 /// An id names a directory and a control group.
 const ID_BYTES_MAX: usize = 100;
+/// The stub itself lives in the task's memory limit; half of this is enough for it and a small program.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group.
 const NAMESPACES: i32 =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET;
@@ -73,8 +75,12 @@ impl Runner {
         if !start.workdir.starts_with('/') {
             return Err(format!("the working directory must be absolute, not {:?}", start.workdir));
         }
-        if start.limits.memory_bytes == 0 || start.limits.pids_max == 0 || start.limits.cpu_milli == 0 {
-            return Err("memory, processes and cpu must each be limited above 0".to_owned());
+        if start.limits.pids_max == 0 || start.limits.cpu_milli == 0 {
+            return Err("processes and cpu must be limited to more than 0".to_owned());
+        }
+        if start.limits.memory_bytes < MEMORY_BYTES_MIN {
+            let given = start.limits.memory_bytes;
+            return Err(format!("memory must be limited to {MEMORY_BYTES_MIN} bytes or more, not {given}"));
         }
         Ok(())
     }

@@ -4,6 +4,9 @@ use super::Runner;
 use super::attempt::Phase;
 use crate::deadline::{boottime_ms, boottime_ns};
 
+/// Sleep no longer: the kernel's poll takes no more than 31 bits of milliseconds, and deadlines come from outside.
+const SLEEP_MS_MAX: u64 = 3_600_000;
+
 impl Runner {
     /// How long the loop may sleep; `None` is for ever.
     pub(super) fn timeout_ms(&self) -> Option<u64> {
@@ -25,7 +28,7 @@ impl Runner {
             .chain(idle)
             .chain(self.leftovers.retry_at_ms())
             .min()
-            .map(|at| at.saturating_sub(boottime_ms()))
+            .map(|at| at.saturating_sub(boottime_ms()).min(SLEEP_MS_MAX))
     }
 
     pub(super) fn keep_timers(&mut self) {
