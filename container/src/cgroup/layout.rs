@@ -33,7 +33,7 @@ impl Cgroups {
             Cgroups { parent: Group { memory, cpu, pids: at(Controllers::Pids, "pids")?, v2: false } }
         };
         for dir in cgroups.parent.directories() {
-            std::fs::create_dir_all(dir).map_err(|e| CgroupError::file("make", dir, e))?;
+            make_all(dir)?;
         }
         Ok(cgroups)
     }
@@ -70,13 +70,27 @@ impl Cgroups {
     }
 }
 
+/// Makes a group and those above it. Another runner that ends may remove `shoal` between the two, so a vanished parent is made again.
+fn make_all(dir: &Path) -> Result<(), CgroupError> {
+    /// Other runners that would have to end in just these moments.
+    const TRIES: usize = 8;
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        result = std::fs::create_dir_all(dir);
+        if !matches!(&result, Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    result.map_err(|e| CgroupError::file("make", dir, e))
+}
+
 /// Makes the parent and hands the three controllers down to it, level by level.
 fn prepare_v2(root: &Path, relative: &Path) -> Result<PathBuf, CgroupError> {
     let mut dir = root.to_owned();
     delegate(&dir)?;
     for part in relative {
         dir.push(part);
-        std::fs::create_dir_all(&dir).map_err(|e| CgroupError::file("make", &dir, e))?;
+        make_all(&dir)?;
         delegate(&dir)?;
     }
     Ok(dir)
