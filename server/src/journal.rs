@@ -159,7 +159,7 @@ mod tests {
         journal.write(&[Entry::Ended(a.0, a.1.clone())]).unwrap();
         std::fs::File::options().append(true).open(&path).unwrap().write_all(b"{\"id\": \"torn").unwrap();
         let (mut journal, ends) = Journal::open(&path, dir.path()).unwrap();
-        assert_eq!(ends, [a.clone()]);
+        assert_eq!(ends, std::slice::from_ref(&a));
         journal.write(&[Entry::Ended(b.0, b.1.clone())]).unwrap();
         assert_eq!(Journal::open(&path, dir.path()).unwrap().1, [a, b]);
     }

@@ -35,7 +35,8 @@ impl World {
         let node = NodeId(Uuid::from_u128(77));
         let key = Key::Node(node).to_string();
         let put = Op::Put { key, value: b"{}".to_vec(), lease: None };
-        let created = faulty.txn(Txn { then: vec![put], ..Txn::default() }).await.unwrap().revision;
+        let created =
+            faulty.txn(Txn { then: vec![put], ..Txn::default() }).await.expect("the model answers").revision;
         let (identity, seen) = watch::channel(Some((node, created)));
         let (proposer, work) = Proposer::new(faulty.clone(), seen, CancellationToken::new());
         let mut set = JoinSet::new();
@@ -48,10 +49,10 @@ impl World {
             "command": ["true"], "root": "default", "resources": {"cpu_milli": 100, "memory_bytes": 1},
             "pids_max": 1, "workdir": "/work", "kill_grace_ms": 1, "max_attempts": 3,
         }))
-        .unwrap();
+        .expect("a complete specification");
         let task = Task::new(TaskId(Uuid::from_u128(n)), spec, 0, WallMs(0));
         let submit = Move { old: None, new: task.clone(), guard: Guard::None };
-        assert!(self.faulty.txn(submit.to_txn()).await.unwrap().succeeded);
+        assert!(self.faulty.txn(submit.to_txn()).await.expect("the model answers").succeeded);
         task.id
     }
 
@@ -70,8 +71,8 @@ impl World {
     }
 
     async fn stored(&self, task: TaskId) -> Task {
-        let (kv, _) = self.faulty.get(&Key::Task(task).to_string()).await.unwrap();
-        record::decode_kv(&kv.unwrap()).unwrap().value
+        let (kv, _) = self.faulty.get(&Key::Task(task).to_string()).await.expect("the model answers");
+        record::decode_kv(&kv.expect("it was submitted")).expect("it can be read").value
     }
 }
 
@@ -148,7 +149,8 @@ async fn a_cancel_between_steal_and_finish_wins() {
     let Settled::Committed(known) = stolen else { panic!("refused") };
     world.propose(task, cancel()).await;
     // The node still knows the record of its steal: its first try must lose and be applied anew to what stands now.
-    let finish = world.proposer.settle(task, world.finish(0), Some(known), None).await.unwrap();
+    let finish =
+        world.proposer.settle(task, world.finish(0), Some(known), None).await.expect("the model answers");
     assert!(matches!(committed(&finish).state, TaskState::Canceled { .. }));
 }
 
@@ -158,7 +160,7 @@ async fn a_late_result_is_refused() {
     let task = world.submit(1).await;
     world.propose(task, world.steal()).await;
     let key = Key::Node(world.node).to_string();
-    world.faulty.txn(Txn { then: vec![Op::Delete(key)], ..Txn::default() }).await.unwrap();
+    world.faulty.txn(Txn { then: vec![Op::Delete(key)], ..Txn::default() }).await.expect("the model answers");
     world.propose(task, Transition::Lose { node: world.node, attempt: 1 }).await;
     match world.propose(task, world.finish(0)).await {
         Settled::Refused { why, current } => {

@@ -31,12 +31,15 @@ struct Ready {
     one: Move,
 }
 
+/// Why a transition is not allowed, and the task as it is.
+type Refusal = Box<(Illegal, Task)>;
+
 /// What a step leaves to do for a proposal that is not decided.
 enum Next {
     /// Apply to this record, read from the store.
-    Fresh(Proposal, Option<Stored<Task>>),
+    Fresh(Box<(Proposal, Option<Stored<Task>>)>),
     /// Send the same move again: nothing was done, or nothing was seen of it.
-    Again(Ready),
+    Again(Box<Ready>),
 }
 
 impl Settle {
@@ -52,8 +55,8 @@ impl Settle {
             let (left, failed) = self.send(&mut ready).await;
             for next in left {
                 match next {
-                    Next::Again(again) => ready.extend(self.still_wanted(again)),
-                    Next::Fresh(proposal, record) => ready.extend(self.apply((proposal, record)).await),
+                    Next::Again(again) => ready.extend(self.still_wanted(*again)),
+                    Next::Fresh(fresh) => ready.extend(self.apply(*fresh).await),
                 }
             }
             if failed {
@@ -92,7 +95,7 @@ impl Settle {
         let Some(guard) = self.guard(&proposal.transition) else {
             return refuse(proposal, Illegal::NotOwner, None);
         };
-        let tried = record.map(|stored| self.tried(&proposal, stored));
+        let tried = record.map(|stored| Self::tried(&proposal, stored));
         if let Some(Ok((old, new))) = tried {
             return Some(Ready { proposal, one: Move { old: Some(old), new, guard } });
         }
@@ -102,18 +105,18 @@ impl Settle {
                 None
             }
             Ok(None) => refuse(proposal, Illegal::NotQueued, None),
-            Ok(Some(stored)) => match self.tried(&proposal, stored) {
+            Ok(Some(stored)) => match Self::tried(&proposal, stored) {
                 Ok((old, new)) => Some(Ready { proposal, one: Move { old: Some(old), new, guard } }),
-                Err((why, task)) => refuse(proposal, why, Some(task)),
+                Err(refused) => refuse(proposal, refused.0, Some(refused.1)),
             },
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "an internal pair of results")]
-    fn tried(&self, proposal: &Proposal, stored: Stored<Task>) -> Result<(Stored<Task>, Task), (Illegal, Task)> {
+    /// The record and what the transition makes of it, or why not and the task as it is.
+    fn tried(proposal: &Proposal, stored: Stored<Task>) -> Result<(Stored<Task>, Task), Refusal> {
         match apply(&stored.value, &proposal.transition, clock::wall()) {
             Ok(new) => Ok((stored, new)),
-            Err(why) => Err((why, stored.value)),
+            Err(why) => Err(Box::new((why, stored.value))),
         }
     }
 
@@ -173,7 +176,9 @@ impl Settle {
 
     fn lost(&self, ready: Ready, current: Option<Stored<Task>>, guard_held: bool) -> Option<Next> {
         // A move that was sent twice after an unknown outcome may lose against itself.
-        if let Verdict::Applied { revision, create_revision } = moves::verdict_after_unknown(&ready.one, current.clone()) {
+        if let Verdict::Applied { revision, create_revision } =
+            moves::verdict_after_unknown(&ready.one, current.clone())
+        {
             committed(ready, create_revision, revision);
             return None;
         }
@@ -185,7 +190,7 @@ impl Settle {
         match &current {
             // From the store's own reply: a refusal needs no further read.
             Some(stored) => match apply(&stored.value, &ready.proposal.transition, clock::wall()) {
-                Ok(_) => Some(Next::Fresh(ready.proposal, current)),
+                Ok(_) => Some(Next::Fresh(Box::new((ready.proposal, current)))),
                 Err(why) => {
                     let task = stored.value.clone();
                     refuse(ready.proposal, why, Some(task));
@@ -213,8 +218,8 @@ impl Settle {
             };
             match moves::verdict_after_unknown(&ready.one, current) {
                 Verdict::Applied { revision, create_revision } => committed(ready, create_revision, revision),
-                Verdict::NotApplied => left.push(Next::Again(ready)),
-                Verdict::Superseded(current) => left.push(Next::Fresh(ready.proposal, current)),
+                Verdict::NotApplied => left.push(Next::Again(Box::new(ready))),
+                Verdict::Superseded(current) => left.push(Next::Fresh(Box::new((ready.proposal, current)))),
             }
         }
         left
@@ -234,7 +239,7 @@ impl Settle {
                 StoreError::NoSpace if ready.proposal.deadline.is_some() => {
                     let _ = ready.proposal.reply.send(Err(ProposeError::NoSpace));
                 }
-                _ => left.push(Next::Again(ready)),
+                _ => left.push(Next::Again(Box::new(ready))),
             }
         }
         left
