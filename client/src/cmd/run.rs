@@ -38,27 +38,56 @@ pub struct RunArgs {
 pub async fn run(context: &Context, args: RunArgs) -> Done {
     let spec = args.task.spec(args.command, &context.user);
     let mut signals = Signals::new()?;
-    let request = Uuid::now_v7();
-    let submitted = tokio::select! {
-        submitted = context.client.submit(request, vec![spec]) => submitted,
-        () = signals.next() => {
-            let why = format!("interrupted before the cluster answered; request {request}");
-            return Err(Report::new("it is not known whether the task was queued", why, "shoal list   (is it there?)").code(exit::CANCELED).into());
+    let (id, interrupted) = submit(context, spec, &mut signals).await?;
+    let mut run = Run { context, follow: context.client.follow(&id), id, canceling: false };
+    let to_end = async {
+        let left = if interrupted { run.interrupted(&mut signals).await? } else { None };
+        match left {
+            Some(code) => Ok(code),
+            None => run.follow_to_end(&mut signals).await,
         }
     };
-    let ids = submitted.map_err(|partial| Report::of("cannot submit the task", &partial.source))?;
-    let id = ids
-        .into_iter()
-        .next()
-        .ok_or_else(|| Report::of("cannot submit the task", &Error::Protocol("Submit without an id")))?;
-    let mut run = Run { context, follow: context.client.follow(&id), id, canceling: false };
-    match context.within(run.follow_to_end(&mut signals)).await {
+    let done = context.within(to_end).await;
+    match done {
         Some(done) => done,
         None => {
             context.note(&format!("--timeout has passed; the task goes on: shoal log -f {}", short(&run.id)));
             Ok(exit::TIME_LIMIT)
         }
     }
+}
+
+/// The task's id, and whether the first Ctrl-C came meanwhile: what is on its way cannot be taken back, so its id is waited for.
+async fn submit(
+    context: &Context,
+    spec: v1::TaskSpec,
+    signals: &mut Signals,
+) -> Result<(String, bool), Stop> {
+    let request = Uuid::now_v7();
+    let submit = context.client.submit(request, vec![spec]);
+    tokio::pin!(submit);
+    let mut interrupted = false;
+    let submitted = loop {
+        tokio::select! {
+            submitted = &mut submit => break submitted,
+            () = signals.next() => {}
+        }
+        if interrupted {
+            let why = format!("interrupted before the cluster answered; request {request}");
+            let report = Report::new(
+                "it is not known whether the task was queued",
+                why,
+                "shoal list   (is it there?)",
+            );
+            return Err(report.code(exit::CANCELED).into());
+        }
+        interrupted = true;
+    };
+    let ids = submitted.map_err(|partial| Report::of("cannot submit the task", &partial.source))?;
+    let id = ids.into_iter().next();
+    let id =
+        id.ok_or_else(|| Report::of("cannot submit the task", &Error::Protocol("Submit without an id")))?;
+    Ok((id, interrupted))
 }
 
 /// SIGINT and SIGTERM.

@@ -1,0 +1,15 @@
+//! The real `shoal` against a whole node in memory: streams, exit codes, output forms, failover, signals.
+
+#![allow(clippy::unwrap_used)]
+
+mod contract;
+mod dev;
+mod errors;
+mod failover;
+mod follow;
+mod library;
+mod output;
+mod run;
+mod submit;
+mod support;
+mod tasks;

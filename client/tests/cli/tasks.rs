@@ -1,0 +1,156 @@
+//! `list`, `show`, `log`, `cancel`, `wait`, `why`: and the selectors that they share.
+
+use crate::support::program::shoal_with;
+use crate::support::{Node, Shared, shoal};
+use shoal_proto::v1::State;
+
+fn node() -> (Shared, Node) {
+    let shared = Shared::new();
+    let node = Node::start(&shared, "node-1");
+    (shared, node)
+}
+
+fn submit(node: &Node, lines: &str) -> Vec<String> {
+    let sent = shoal_with(&node.address, &["submit", "-q", "-f", "-"], lines);
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    sent.stdout.lines().map(str::to_owned).collect()
+}
+
+fn names(node: &Node, selector: &str) -> Vec<String> {
+    let shown = shoal(&node.address, &["show", selector, "-o", "name"]);
+    shown.stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_selector_names_its_tasks() {
+    let (shared, node) = node();
+    let old = submit(&node, "exit 1\nexit 0\n");
+    let ids = submit(&node, "queue\nhold\nexit 2\nmissing\n");
+    let other = shoal(&node.address, &["submit", "-q", "--user", "bob", "--", "queue"]);
+    assert_eq!(other.code, 0);
+    let set = |selector: &str| {
+        let mut names = names(&node, selector);
+        names.sort();
+        names
+    };
+    let sorted = |ids: &[&String]| {
+        let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(names(&node, "@last"), ids);
+    assert_eq!(set("@mine"), sorted(&[&ids[0], &ids[1]]));
+    assert_eq!(set("@queued"), [ids[0].clone()]);
+    assert_eq!(set("@running"), [ids[1].clone()]);
+    assert_eq!(set("@failed"), sorted(&[&old[0], &ids[2], &ids[3]]));
+    let short = shoal_client::selector::short(&ids[0]);
+    assert_eq!(names(&node, &format!("{short},{}", ids[1])), ids[..2]);
+    assert_eq!(names(&node, &format!("{short},{}", ids[0])), ids[..1], "each task once");
+    assert_eq!(shared.lock().tasks.len(), 7);
+}
+
+#[test]
+fn stdin_is_a_list_of_ids() {
+    let (shared, node) = node();
+    let ids = submit(&node, "queue\nqueue\n");
+    let canceled = shoal_with(&node.address, &["cancel", "-", "--reason", "enough"], &ids.join("\n"));
+    assert_eq!(canceled.code, 0, "{}", canceled.stderr);
+    for task in &shared.lock().tasks {
+        let cancel = task.cancel.clone().unwrap();
+        assert_eq!(
+            (task.state(), cancel.reason.as_str(), cancel.by.as_str()),
+            (State::Canceled, "enough", "ann")
+        );
+    }
+    assert_eq!(shoal(&node.address, &["cancel", "@last"]).code, 0, "to cancel again is fine");
+}
+
+#[test]
+fn a_task_that_has_ended_otherwise_cannot_be_canceled_and_the_others_are() {
+    let (shared, node) = node();
+    let ids = submit(&node, "exit 0\nqueue\n");
+    let canceled = shoal(&node.address, &["cancel", &ids[0], &ids[1]]);
+    assert_eq!(canceled.code, 125);
+    assert!(canceled.stderr.contains("has ended already"), "{}", canceled.stderr);
+    assert_eq!(shared.lock().task(&ids[1]).unwrap().state(), State::Canceled);
+}
+
+#[test]
+fn a_word_that_names_several_tasks_is_refused_where_one_is_wanted() {
+    let (_shared, node) = node();
+    submit(&node, "queue\nqueue\n");
+    let log = shoal(&node.address, &["log", "@last"]);
+    assert_eq!(log.code, 125);
+    assert!(log.stderr.contains("@last names 2 tasks"), "{}", log.stderr);
+    let none = shoal(&node.address, &["show", "@failed"]);
+    assert!(none.code == 125 && none.stderr.contains("no task of ann matches"), "{}", none.stderr);
+    assert_eq!(shoal(&node.address, &["show", "@nobody"]).code, 2);
+}
+
+#[test]
+fn list_pages_filters_and_limits() {
+    let (_shared, node) = node();
+    let ids = submit(&node, &"exit 0\nqueue\n".repeat(20));
+    let list = |args: &[&str]| {
+        let args: Vec<&str> = ["list", "-o", "name"].iter().chain(args).copied().collect();
+        let listed = shoal(&node.address, &args);
+        assert_eq!(listed.code, 0, "{}", listed.stderr);
+        listed.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let newest: Vec<String> = ids.iter().rev().cloned().collect();
+    assert_eq!(list(&["--limit", "0"]), newest);
+    assert_eq!(list(&["--limit", "9"]), newest[..9]);
+    assert_eq!(list(&["--limit", "0", "--oldest-first"]), ids);
+    assert_eq!(list(&["--state", "queued", "--limit", "0"]).len(), 20);
+    assert!(list(&["--user", "bob"]).is_empty());
+    let more = shoal(&node.address, &["list", "-n", "3"]);
+    assert!(more.stderr.contains("there are more") && more.stdout.lines().count() == 4);
+}
+
+#[test]
+fn wait_prints_nothing_and_leaves_with_the_highest_code() {
+    let (_shared, node) = node();
+    submit(&node, "exit 0\nexit 9\nexit 4\n");
+    let waited = shoal(&node.address, &["wait", "@last"]);
+    assert_eq!((waited.code, waited.stdout.as_str()), (9, ""));
+    assert_eq!(waited.stderr.lines().count(), 2, "{}", waited.stderr);
+    submit(&node, "hold\n");
+    let late = shoal(&node.address, &["wait", "@last", "--timeout", "200ms"]);
+    assert_eq!(late.code, 124);
+    assert!(late.stderr.contains("0 of 1 tasks have ended"), "{}", late.stderr);
+}
+
+#[test]
+fn log_shows_all_or_the_last_lines_of_any_attempt() {
+    let (shared, node) = node();
+    let id = submit(&node, "hold\n").remove(0);
+    shared.change(|world| {
+        world.write(&id, b"one\ntwo\nthree\n");
+        world.lose(&id);
+        world.start(&id, "node-2");
+        world.write(&id, b"four\n");
+    });
+    let log = |args: &[&str]| {
+        let args: Vec<&str> = ["log", &id].iter().chain(args).copied().collect();
+        let log = shoal(&node.address, &args);
+        assert_eq!(log.code, 0, "{}", log.stderr);
+        log.stdout
+    };
+    assert_eq!(log(&[]), "four\n");
+    assert_eq!(log(&["--attempt", "1"]), "one\ntwo\nthree\n");
+    assert_eq!(log(&["--attempt", "1", "-n", "2"]), "two\nthree\n");
+    assert_eq!(log(&["-n", "0"]), "");
+}
+
+#[test]
+fn why_gives_one_sentence_and_each_nodes_reason() {
+    let (_shared, node) = node();
+    submit(&node, "queue\n");
+    let why = shoal(&node.address, &["why", "@last"]);
+    assert_eq!(why.code, 0);
+    assert!(why.stdout.contains("queued: no node has 64 free cpus"), "{}", why.stdout);
+    assert!(why.stdout.contains("3 queued before it") && why.stdout.contains("node-1: 0.5 of 2 cpus free"));
+    let status = shoal(&node.address, &["status"]);
+    assert!(status.stdout.contains("no node has 64 free cpus"), "{}", status.stdout);
+    assert!(status.stdout.contains("two voters tolerate no loss"));
+}
