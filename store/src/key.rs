@@ -16,6 +16,8 @@ const QUEUED: &str = "/task/status/queued/";
 const RUNNING: &str = "/task/status/running/";
 const STATUS: &str = "/task/status/";
 const NODE: &str = "/node/";
+/// Named in transactions and never written; see [`crate::moves::batch`].
+pub const NEVER_WRITTEN: &str = "/never-written";
 const EPOCH_DIGITS: usize = 12;
 const EPOCH_MAX: u64 = 999_999_999_999;
 
