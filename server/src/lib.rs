@@ -21,5 +21,6 @@ pub mod retention;
 pub mod run;
 pub mod runner;
 pub mod seam;
+pub mod space;
 pub mod store;
 pub mod supervisor;

@@ -15,6 +15,7 @@ use crate::propose::Proposer;
 use crate::retention::Retention;
 use crate::runner::{Runner, RunnerConfig};
 use crate::seam::{Api, ApiLimits};
+use crate::space::Space;
 use crate::store::{self, OpenStore};
 use crate::supervisor::Supervisor;
 use anyhow::Context;
@@ -45,9 +46,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let listeners = bind(&config.listen).await?;
     prepare_roots(&config).await?;
     let mut store = store::open(&config).await?;
-    let member = store.member.take();
-    let ended = serve(&config, &data, &store, member.is_some(), listeners, stop).await;
-    if let Some(member) = member {
+    let ended = serve(&config, &data, &store, listeners, stop).await;
+    if let Some(member) = store.member.take() {
         member.stop().await;
     }
     ended
@@ -57,7 +57,6 @@ async fn serve(
     config: &Config,
     data: &DataDir,
     store: &OpenStore,
-    voter: bool,
     listeners: Vec<Listener>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -65,13 +64,17 @@ async fn serve(
     supervisor.start("signals", signals(stop.clone()));
     let (voters, latest) = watch::channel(Voters::default());
     supervisor.start("members", store.follow(voters, stop.clone()));
-    let node = assemble(config, data, store, voter, Membership::new(latest), &mut supervisor)?;
+    if let Some(member) = &store.member {
+        supervisor.start("space", Space::new(member, config.etcd_quota_bytes, stop.clone()).run());
+    }
+    let node = assemble(config, data, store, Membership::new(latest), &mut supervisor)?;
     let health = api::serve::Health::new().await;
     supervisor.start("health", tell_health(node.ready, health.clone(), stop.clone()));
     let counters = node.proposer.counters.clone();
     supervisor.start("counters", counters::run(data.join("counters.json"), node.asks, counters, stop));
     supervisor.start("retention", Retention::of(&node.api, config.retention).run());
-    supervisor.start("api", async move { Ok(api::serve::serve(Arc::new(node.api), listeners, health).await?) });
+    supervisor
+        .start("api", async move { Ok(api::serve::serve(Arc::new(node.api), listeners, health).await?) });
     Ok(supervisor.run().await?)
 }
 
@@ -87,7 +90,6 @@ fn assemble(
     config: &Config,
     data: &DataDir,
     open: &OpenStore,
-    voter: bool,
     membership: Membership,
     supervisor: &mut Supervisor,
 ) -> anyhow::Result<Assembled> {
@@ -135,7 +137,7 @@ fn assemble(
     let keeper = Keeper {
         store: store.clone(),
         runner,
-        entry: entry(config, voter),
+        entry: entry(config, open.member.is_some()),
         ttl: config.lease_ttl,
         data_dir: config.data_dir.clone(),
         identity,
@@ -145,7 +147,8 @@ fn assemble(
         stop: stop.clone(),
     };
     supervisor.start("lease", keeper.run());
-    let insight = LoopInsight { asks: asks.clone(), identity: identity_seen, name: config.name.clone(), membership };
+    let insight =
+        LoopInsight { asks: asks.clone(), identity: identity_seen, name: config.name.clone(), membership };
     let api = Api {
         store,
         propose: Arc::new(proposer.clone()),
@@ -207,7 +210,10 @@ async fn signals(stop: CancellationToken) -> anyhow::Result<()> {
         _ = int.recv() => "SIGINT",
         () = stop.cancelled() => return Ok(()),
     };
-    tracing::info!(signal = name, "stopping; containers live until their deadline, a restart before it takes them over");
+    tracing::info!(
+        signal = name,
+        "stopping; containers live until their deadline, a restart before it takes them over"
+    );
     stop.cancel();
     Ok(())
 }
