@@ -5,7 +5,7 @@ use shoal_proto::v1::{GetRequest, ListRequest, LogRequest, Resources, State, Sub
 use shoal_tests::case;
 use shoal_tests::cluster::{Cluster, Options};
 use shoal_tests::suite;
-use shoal_tests::tasks::{command, sh};
+use shoal_tests::tasks::{command, sh, with_cpu};
 use shoal_tests::wait;
 use std::collections::{BTreeSet, HashMap};
 use std::process::{ExitCode, Stdio};
