@@ -24,7 +24,8 @@ pub struct OpenStore {
     pub member: Option<Member>,
     /// Whether a lease that etcd reports gone has lasted its whole time to live: fixed in later versions.
     pub leases_trusted: bool,
-    endpoints: Vec<String>,
+    /// The members as the own member sees them; never changes where there is none inside.
+    cluster: watch::Receiver<Cluster>,
     known_path: PathBuf,
 }
 
@@ -45,7 +46,9 @@ pub async fn open(config: &Config) -> anyhow::Result<OpenStore> {
         Some(member) => member.version().lease_fixes(),
         None => remote_leases_trusted(&endpoints).await,
     };
-    Ok(OpenStore { store, member, leases_trusted, endpoints, known_path })
+    let fixed = Cluster { voters: endpoints.len(), endpoints };
+    let cluster = member.as_ref().map_or_else(|| watch::channel(fixed).1, Member::cluster);
+    Ok(OpenStore { store, member, leases_trusted, cluster, known_path })
 }
 
 async fn start(config: &Config, origin: Origin) -> anyhow::Result<(Option<Member>, Vec<String>)> {
@@ -91,18 +94,17 @@ impl OpenStore {
         voters: watch::Sender<Voters>,
         stop: CancellationToken,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-        let fixed = Cluster { endpoints: self.endpoints.clone(), voters: self.endpoints.len() };
-        let mut cluster = match &self.member {
-            Some(member) => member.cluster(),
-            None => watch::channel(fixed).1,
-        };
+        let mut cluster = self.cluster.clone();
         let (store, path) = (self.store.clone(), self.known_path.clone());
         async move {
             let mut said = None;
             loop {
                 let now = cluster.borrow_and_update().clone();
                 store.learn(&now.endpoints).await?;
-                tokio::fs::write(&path, serde_json::to_vec(&now.endpoints)?).await?;
+                // A member that has just started knows itself alone; what an earlier life knew is better.
+                if now.endpoints.len() > 1 {
+                    tokio::fs::write(&path, serde_json::to_vec(&now.endpoints)?).await?;
+                }
                 let seen = look(&now).await;
                 if seen.warning != said {
                     seen.warning.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -111,7 +113,7 @@ impl OpenStore {
                 voters.send_replace(seen);
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    // A fixed list never changes and its sender is gone: only the clock counts then.
+                    // The sender of a fixed list is gone: only the clock counts then.
                     Ok(()) = cluster.changed() => {}
                     () = tokio::time::sleep(LOOK) => {}
                 }
@@ -123,7 +125,8 @@ impl OpenStore {
 async fn look(cluster: &Cluster) -> Voters {
     let asked = cluster.endpoints.iter().map(|endpoint| maintenance::status(endpoint));
     let answers = futures::future::join_all(asked).await;
-    let healthy = answers.iter().flatten().filter(|status| status.leader_id.is_some() && !status.is_learner).count();
+    let healthy =
+        answers.iter().flatten().filter(|status| status.leader_id.is_some() && !status.is_learner).count();
     let unhealthy = cluster.voters.saturating_sub(healthy);
     let missing = || format!("{unhealthy} of {} voters do not answer", cluster.voters);
     let warning = (unhealthy > 0).then(missing).or_else(|| warning(cluster.voters));
