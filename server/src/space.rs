@@ -74,6 +74,8 @@ impl Space {
         let stop = self.stop.clone();
         let mut looks = tokio::time::interval(PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A member that has just been started does not answer yet.
+        looks.reset();
         let mut trouble = String::new();
         loop {
             tokio::select! {
