@@ -8,7 +8,10 @@ pub fn boot() -> BootMs {
 }
 
 /// Now, by the wall clock, for what people read.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the wall clock; nothing is decided by it"
+)]
 pub fn wall() -> WallMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     WallMs(since.as_millis() as i64)

@@ -14,11 +14,13 @@ pub fn snapshot(kvs: &[KeyValue], revision: i64) -> Snapshot {
 
 /// The facts of changes, in their order.
 pub fn changes(changes: &[Change]) -> Vec<Fact> {
-    changes.iter().filter_map(|change| match change {
-        Change::Put(kv) => put(kv),
-        Change::Delete { key, .. } => gone(key),
-    })
-    .collect()
+    changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Put(kv) => put(kv),
+            Change::Delete { key, .. } => gone(key),
+        })
+        .collect()
 }
 
 /// The task whose status a key is, for readers of changes and for the index of ids.

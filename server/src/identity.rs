@@ -70,8 +70,11 @@ impl Saved {
 /// The kernel's id of this boot.
 fn boot_id() -> Result<String, IdentityError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| IdentityError { doing: "reading", path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| IdentityError {
+        doing: "reading",
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(text.trim().to_owned())
 }
 

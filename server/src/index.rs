@@ -46,7 +46,8 @@ impl Index {
     /// Up to `max` tasks whose short form begins with these hexadecimal digits.
     pub fn starting_with(&self, digits: &str, max: usize) -> Vec<TaskId> {
         let len = digits.len() as u32;
-        let Some(value) = (1..=DIGITS).contains(&len).then(|| u32::from_str_radix(digits, 16).ok()).flatten() else {
+        let Some(value) = (1..=DIGITS).contains(&len).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+        else {
             return Vec::new();
         };
         let spare = (DIGITS - len) * 4;

@@ -112,7 +112,12 @@ impl NodeLoop {
     }
 
     /// Runs until stopped.
-    pub async fn run(mut self, mut follow: Follow, mut ears: Ears, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        mut follow: Follow,
+        mut ears: Ears,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut reconcile = tokio::time::interval(RECONCILE);
         reconcile.reset();
         let (mut events, mut said, mut safe, mut asks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -122,7 +122,11 @@ impl seam::Propose for Proposer {
     }
 }
 
-async fn run(settle: Settle, mut inbox: mpsc::Receiver<Proposal>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run(
+    settle: Settle,
+    mut inbox: mpsc::Receiver<Proposal>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let settle = Arc::new(settle);
     let mut batcher = Batcher::default();
     let mut in_flight: JoinSet<Vec<TaskId>> = JoinSet::new();

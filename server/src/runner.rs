@@ -64,7 +64,13 @@ impl Runner {
         stop: CancellationToken,
     ) -> (Runner, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let (commands, inbox) = mpsc::channel(QUEUE_LEN);
-        let client = Client { config, said, unconfirmed: BTreeMap::new(), doubted: BTreeSet::new(), dying: Vec::new() };
+        let client = Client {
+            config,
+            said,
+            unconfirmed: BTreeMap::new(),
+            doubted: BTreeSet::new(),
+            dying: Vec::new(),
+        };
         (Runner { commands }, client.run(inbox, stop))
     }
 
@@ -104,7 +110,11 @@ struct Client {
 }
 
 impl Client {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, stop: CancellationToken) -> anyhow::Result<()> {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut process = process::Process::new(self.config.clone());
         loop {
             let mut link = tokio::select! {
@@ -196,8 +206,10 @@ impl Client {
     /// The runner's list: the truth about everything that was in doubt.
     async fn welcome(&mut self, link: &mut Link, attempts: Vec<Report>) -> Result<(), link::LinkError> {
         let listed: BTreeSet<&str> = attempts.iter().map(|report| report.id.as_str()).collect();
-        let vanished: Vec<String> =
-            std::mem::take(&mut self.doubted).into_iter().filter(|id| !listed.contains(id.as_str())).collect();
+        let vanished: Vec<String> = std::mem::take(&mut self.doubted)
+            .into_iter()
+            .filter(|id| !listed.contains(id.as_str()))
+            .collect();
         self.unconfirmed.retain(|id, _| !listed.contains(id.as_str()));
         if !self.dying.is_empty() {
             link.send(&Request::KillAll).await?;
@@ -207,7 +219,8 @@ impl Client {
         }
         self.say(Said::Has(attempts));
         for id in vanished {
-            let cause = shoal_container::protocol::Cause::Vanished("the runner refused to start it".to_owned());
+            let cause =
+                shoal_container::protocol::Cause::Vanished("the runner refused to start it".to_owned());
             self.say(Said::Ended(id, End { cause, oom_killed: false, log_truncated: false }));
         }
         Ok(())

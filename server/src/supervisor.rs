@@ -39,7 +39,11 @@ impl Supervisor {
     }
 
     /// Starts `work`, which ends with `Ok` only after `stop` is cancelled.
-    pub fn start(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub fn start(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let handle = self.tasks.spawn(async move { (name, work.await) });
         self.names.insert(handle.id(), name);
     }

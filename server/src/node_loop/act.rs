@@ -45,7 +45,9 @@ impl NodeLoop {
                 let start = self.ports.launch.start(&task, &self.ports.page.borrow(), self.fence_of(&task));
                 self.ports.runner.start(start).await?;
             }
-            Action::Stop { attempt, grace_ms } => self.ports.runner.stop(attempt.to_string(), grace_ms).await?,
+            Action::Stop { attempt, grace_ms } => {
+                self.ports.runner.stop(attempt.to_string(), grace_ms).await?
+            }
             Action::Release(attempt) => self.release(attempt).await?,
             Action::Fence(node) => {
                 self.records.clear();

@@ -24,7 +24,10 @@ pub struct LoopInsight {
 }
 
 impl LoopInsight {
-    async fn ask<T: Send + Default + 'static>(&self, question: impl FnOnce(&Node, &Index) -> T + Send + 'static) -> T {
+    async fn ask<T: Send + Default + 'static>(
+        &self,
+        question: impl FnOnce(&Node, &Index) -> T + Send + 'static,
+    ) -> T {
         let (reply, answer) = oneshot::channel();
         let ask: Ask = Box::new(move |node, index| {
             let _ = reply.send(question(node, index));
