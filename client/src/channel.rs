@@ -10,9 +10,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// A node that is alive answers a connect long before this.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a connection that only waits is probed, so that a node that vanished without a word is noticed.
-const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_EVERY: Duration = Duration::from_secs(2);
 /// How long the answer to a probe may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most bytes of one answer; the server stays below 4 MiB, a list of large records may come near.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 

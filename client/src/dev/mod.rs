@@ -137,10 +137,11 @@ impl Cluster {
         members.join(",")
     }
 
-    /// The addresses of the nodes that run.
+    /// The addresses of the nodes that run; those that are paused last, because they take a connection and never answer.
     pub fn live_addresses(&self) -> Vec<Address> {
-        let live = self.nodes().iter().filter(|node| node.server().is_some());
-        live.map(DevNode::address).collect()
+        let live = self.nodes().iter().filter_map(|node| Some((node, node.server()?)));
+        let (paused, running): (Vec<_>, Vec<_>) = live.partition(|(_, server)| server.is_stopped());
+        running.into_iter().chain(paused).map(|(node, _)| node.address()).collect()
     }
 
     /// Deletes all that belongs to the cluster, and its directory when nothing else is in it.
