@@ -268,9 +268,9 @@ impl Node {
         self.counters
     }
     /// The plan as this node sees it now (for `why` and for tests).
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self, now: BootMs) -> Plan {
         match self.identity {
-            Some((me, _)) => crate::plan::plan(&self.view, &self.free(me), &self.exclusions()),
+            Some((me, _)) => crate::plan::plan(&self.view, &self.free(me), &self.exclusions(), now),
             None => Plan::default(),
         }
     }

@@ -5,15 +5,18 @@
 //! has room; what is left goes, in order, to the best-ranked node that has. Under a backlog all nodes are full in each other's
 //! view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare. A task whose
 //! owner stays full is overtaken by equal ones until the window is full of such tasks: some 120 times for each other node
-//! (measured in tests/plan.rs). A task that needs more than is ever free at once is overtaken for as long as smaller ones
-//! come: to hold a node back for it is a later form.
+//! (measured in tests/plan.rs). A task that needs more than comes free at once has a node held back for it ([`hold`]).
 //!
 //! Later forms (priorities, sharing, gangs, backfill) change the order and the passes, not the shape of this function.
 
+pub mod hold;
+
 use crate::id::{NodeId, TaskId};
-use crate::rendezvous::weight;
+use crate::rendezvous::first;
 use crate::resources::Resources;
+use crate::time::BootMs;
 use crate::view::{Order, Shape, View};
+use hold::Hold;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
@@ -47,6 +50,8 @@ pub struct Placement {
 pub struct Plan {
     /// What starts where, in order of decision.
     pub placements: Vec<Placement>,
+    /// The node that takes nothing now, so that a large task gets its turn.
+    pub held: Option<Hold>,
 }
 
 impl fmt::Display for Plan {
@@ -55,15 +60,21 @@ impl fmt::Display for Plan {
             let why = if p.by_owner { "its owner has room" } else { "its owner is full, next that has room" };
             writeln!(f, "{} -> {}: {why}", p.task.short(), p.node)?;
         }
-        Ok(())
+        match self.held {
+            Some(held) => writeln!(f, "{} held back for {}", held.node, held.task.short()),
+            None => Ok(()),
+        }
     }
 }
 
 /// Plans from the view. `free` is what is free on each node that may take tasks (its keys decide which nodes take part).
-pub fn plan(view: &View, free: &BTreeMap<NodeId, Resources>, exclude: &Exclusions) -> Plan {
+pub fn plan(view: &View, free: &BTreeMap<NodeId, Resources>, exclude: &Exclusions, now: BootMs) -> Plan {
     let mut free: BTreeMap<NodeId, Resources> =
         free.iter().filter(|(node, _)| !exclude.nodes.contains(node)).map(|(n, r)| (*n, *r)).collect();
-    let mut plan = Plan::default();
+    let mut plan = Plan { placements: Vec::new(), held: hold::hold(view, &free, now) };
+    if let Some(held) = plan.held {
+        free.insert(held.node, Resources::default());
+    }
     let mut rest = Vec::new();
     for (order, shape) in window(view, &free, exclude) {
         match owner(view, &free, order.task, shape) {
@@ -75,8 +86,8 @@ pub fn plan(view: &View, free: &BTreeMap<NodeId, Resources>, exclude: &Exclusion
         }
     }
     for (task, shape) in rest {
-        let best = able(view, &free, shape).filter(|(_, room)| room.fits(&shape.resources));
-        if let Some(node) = best.max_by_key(|(node, _)| (weight(task.0, *node), *node)).map(|(node, _)| node)
+        let roomy = able(view, &free, shape).filter(|(_, room)| room.fits(&shape.resources));
+        if let Some(node) = first(task.0, roomy.map(|(node, _)| node))
             && take(&mut free, node, shape)
         {
             plan.placements.push(Placement { task, node, by_owner: false });
@@ -125,7 +136,7 @@ fn able<'a>(
 }
 
 fn owner(view: &View, free: &BTreeMap<NodeId, Resources>, task: TaskId, shape: &Shape) -> Option<NodeId> {
-    able(view, free, shape).map(|(node, _)| node).max_by_key(|node| (weight(task.0, *node), *node))
+    first(task.0, able(view, free, shape).map(|(node, _)| node))
 }
 
 fn take(free: &mut BTreeMap<NodeId, Resources>, node: NodeId, shape: &Shape) -> bool {

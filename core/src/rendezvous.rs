@@ -19,6 +19,11 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// The node that a subject prefers among `nodes`.
+pub fn first(subject: Uuid, nodes: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+    nodes.max_by_key(|node| (weight(subject, *node), *node))
+}
+
 /// The position of `me` among `nodes` for `subject`: 0 is the one that acts first. `me` need not be among them.
 pub fn rank(subject: Uuid, me: NodeId, nodes: impl Iterator<Item = NodeId>) -> usize {
     let mine = (weight(subject, me), me);

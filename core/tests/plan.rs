@@ -27,7 +27,7 @@ fn free_of(view: &View) -> BTreeMap<NodeId, Resources> {
 }
 
 fn plan_of(view: &View) -> Plan {
-    plan(view, &free_of(view), &Exclusions::default())
+    plan(view, &free_of(view), &Exclusions::default(), BootMs(0))
 }
 
 /// Nodes of several sizes and roots, some draining; tasks of several sizes and roots.
@@ -98,7 +98,7 @@ proptest! {
             node: *node, entry: peer.entry.clone(), created: peer.created,
         }));
         let copy = view_of(facts);
-        prop_assert_eq!(plan(&copy, &free_of(&view), &Exclusions::default()), plan_of(&view));
+        prop_assert_eq!(plan(&copy, &free_of(&view), &Exclusions::default(), BootMs(0)), plan_of(&view));
     }
 
     #[test]
@@ -122,7 +122,7 @@ proptest! {
 fn excluded_tasks_and_nodes_take_no_part() {
     let view = view_of((0..20).map(|n| queued(n, cores(1))).chain((1..=3).map(|n| node_up(n, cores(4)))));
     let exclude = Exclusions { tasks: [task(3)].into(), nodes: [node(2)].into() };
-    let plan = plan(&view, &free_of(&view), &exclude);
+    let plan = plan(&view, &free_of(&view), &exclude, BootMs(0));
     assert_eq!(plan.placements.len(), 8);
     assert!(plan.placements.iter().all(|p| p.task != task(3) && p.node != node(2)));
 }
@@ -136,7 +136,7 @@ fn overlap(nodes: u64, slots: u32, backlog: u64) -> f64 {
     for me in 1..=nodes {
         let room = |n| if n == me { cores(slots) } else { cores(0) };
         let free = (1..=nodes).map(|n| (node(n), room(n))).collect();
-        let plan = plan(&view, &free, &Exclusions::default());
+        let plan = plan(&view, &free, &Exclusions::default(), BootMs(0));
         assert_eq!(plan.placements.len(), slots as usize);
         for p in plan.placements {
             *wanted.entry(p.task).or_default() += 1;
@@ -239,4 +239,38 @@ fn a_task_too_large_for_what_is_free_waits_and_the_next_goes() {
 task 1 -> node 1: its owner has room
 ";
     assert_eq!(text_of(&view_of(facts)), expected);
+}
+
+/// One node of four cores, one of them busy; a task of four cores came first, then three of one core each.
+fn large_before_small() -> View {
+    let up = Fact::NodeUp { node: node(1), entry: node_entry("n", cores(4)), created: 1 };
+    let large = Fact::Queued { task: task(0), entry: queue_entry(cores(4), 1), created: 10 };
+    let small = (1..=3).map(|n| Fact::Queued { task: task(n), entry: queue_entry(cores(1), 1), created: 20 });
+    view_of([up, running(1_000, 1, cores(1)), large].into_iter().chain(small))
+}
+
+#[test]
+fn a_large_task_gets_its_turn_after_its_patience() {
+    use shoal_core::plan::hold::{Hold, PATIENCE_MS};
+    let view = large_before_small();
+    let at = |now| plan(&view, &free_of(&view), &Exclusions::default(), BootMs(now));
+    let before = at(PATIENCE_MS - 1);
+    assert_eq!((before.placements.len(), before.held), (3, None));
+    let after = at(PATIENCE_MS);
+    assert_eq!((after.placements.len(), after.held), (0, Some(Hold { task: task(0), node: node(1) })));
+    let mut view = view;
+    view.apply(&Fact::NotRunning { task: task(1_000), node: node(1) }, BootMs(PATIENCE_MS));
+    let turn = plan(&view, &free_of(&view), &Exclusions::default(), BootMs(PATIENCE_MS));
+    assert_eq!(turn.placements.iter().map(|p| p.task).collect::<Vec<_>>(), [task(0)]);
+}
+
+#[test]
+fn no_node_is_held_back_for_a_task_that_nobody_overtakes() {
+    use shoal_core::plan::hold::PATIENCE_MS;
+    let mut view = large_before_small();
+    for n in 1..=3 {
+        view.apply(&Fact::NotQueued(task(n)), BootMs(0));
+    }
+    let plan = plan(&view, &free_of(&view), &Exclusions::default(), BootMs(10 * PATIENCE_MS));
+    assert_eq!(plan, Plan::default());
 }

@@ -42,7 +42,7 @@ impl Node {
         }
         let mut exclude = self.exclusions();
         loop {
-            let plan = plan(&self.view, &free, &exclude);
+            let plan = plan(&self.view, &free, &exclude, now);
             let late = self.hedge.observe(me, &plan, now);
             if late.is_empty() {
                 for placement in plan.placements.iter().filter(|p| p.node == me) {

@@ -282,7 +282,7 @@ impl World {
         for host in &self.hosts {
             let server = host.server.as_ref();
             let local = server.map(|s| format!("{:?} {:?}", s.identity(), s.local()));
-            let plan = server.map(|s| s.plan().to_string());
+            let plan = server.map(|s| s.plan(BootMs(self.now)).to_string());
             let why = server.and_then(|s| {
                 s.view()
                     .all_queued()
