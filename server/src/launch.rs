@@ -64,7 +64,7 @@ impl Launch {
         env.extend(task.spec.env.clone());
         env.insert("SHOAL_TASK".to_owned(), task.id.to_string());
         env.insert("SHOAL_ATTEMPT".to_owned(), task.attempt.to_string());
-        env.insert("SHOAL_NODE".to_owned(), self.node_name.clone());
+        env.insert("SHOAL_NODE_NAME".to_owned(), self.node_name.clone());
         env.insert("SHOAL_FENCE".to_owned(), fence.to_string());
         env
     }

@@ -103,14 +103,15 @@ async fn open(
     task: &Task,
     number: u32,
 ) -> Result<Stage, ApiError> {
-    // Subscribed before the record is read again.
-    let changes = service.api.changes.subscribe();
     let place = owner::place(&service.api, task, number, request.no_proxy).await?;
     match place {
         Place::Here => {
+            // Subscribed before the record is read again: an end that came since the caller read it must not be missed.
+            let changes = service.api.changes.subscribe();
+            let task = attempt::read(&service.api, task.id).await?;
             let ask = Ask {
                 attempt: shoal_core::id::AttemptId { task: task.id, number },
-                ended: attempt::has_ended(task, number),
+                ended: attempt::has_ended(&task, number),
                 offset: request.offset,
                 follow: request.follow,
                 tail_lines: request.tail_lines,

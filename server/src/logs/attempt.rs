@@ -64,11 +64,19 @@ impl Record {
     }
 
     async fn read_since(&self, least: Revision) -> Result<Task, ApiError> {
-        let found = records::read_since(&*self.api.store, &HashMap::from([(self.task, least)])).await?;
-        let stored =
-            found.into_iter().next().ok_or_else(|| ApiError::NoTask { task: self.task.to_string() })?;
-        Ok(stored.value)
+        read_since(&self.api, self.task, least).await
     }
+}
+
+/// The record of a task as it is now.
+pub async fn read(api: &Api, task: TaskId) -> Result<Task, ApiError> {
+    read_since(api, task, Revision::MAX).await
+}
+
+async fn read_since(api: &Api, task: TaskId, least: Revision) -> Result<Task, ApiError> {
+    let found = records::read_since(&*api.store, &HashMap::from([(task, least)])).await?;
+    let stored = found.into_iter().next().ok_or_else(|| ApiError::NoTask { task: task.to_string() })?;
+    Ok(stored.value)
 }
 
 /// Waits for an attempt to begin.
