@@ -12,7 +12,7 @@ use shoal_server::seam::{Propose, ProposeError};
 use shoal_server::space::{Looked, RETRY, Space};
 use shoal_store::etcd::EtcdStore;
 use shoal_store::key::Key;
-use shoal_store::member::{Member, MemberConfig, MemberUrl, Started, maintenance};
+use shoal_store::member::{Member, MemberConfig, MemberUrl, Origin, Started, maintenance};
 use shoal_store::port::{Op, Store, StoreError, Txn};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,27 @@ fn fresh_url() -> MemberUrl {
     format!("http://{}", listener.local_addr().unwrap()).parse().unwrap()
 }
 
+/// Founds a cluster of so many members, each with its own data and quota.
+async fn found(count: usize, dir: &Path, retention: Duration, quota_bytes: u64) -> Vec<Member> {
+    let names: Vec<String> = (1..=count).map(|n| format!("n{n}")).collect();
+    let urls: Vec<(MemberUrl, MemberUrl)> = names.iter().map(|_| (fresh_url(), fresh_url())).collect();
+    let list: Vec<String> =
+        names.iter().zip(&urls).map(|(name, (_, peer))| format!("{name}={peer}")).collect();
+    let starts = names.iter().zip(&urls).map(|(name, (client, peer))| {
+        let mut config = MemberConfig::new(name, dir.join(name), client.clone(), peer.clone());
+        config.binary = Some(etcd());
+        config.quota_bytes = quota_bytes;
+        config.retention = retention;
+        config.origin = Origin::Found(Some(list.join(",").parse().unwrap()));
+        async move {
+            let Started::Member(member) = Member::start(config).await.unwrap() else { panic!("no member") };
+            member.wait_healthy(DEADLINE).await.unwrap();
+            member
+        }
+    });
+    futures::future::join_all(starts).await
+}
+
 /// A small member, and the task that looks after its room.
 struct World {
     store: Arc<EtcdStore>,
@@ -60,12 +81,7 @@ struct World {
 impl World {
     async fn new(retention: Duration, etcd_quota_bytes: u64) -> World {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = MemberConfig::new("a", dir.path().to_owned(), fresh_url(), fresh_url());
-        config.binary = Some(etcd());
-        config.quota_bytes = etcd_quota_bytes;
-        config.retention = retention;
-        let Started::Member(member) = Member::start(config).await.unwrap() else { panic!("no member") };
-        member.wait_healthy(DEADLINE).await.unwrap();
+        let member = found(1, dir.path(), retention, etcd_quota_bytes).await.pop().unwrap();
         let store = Arc::new(EtcdStore::connect(&member.endpoints()).await.unwrap());
         let space = Space::new(&member, QUOTA, CancellationToken::new());
         World { store, member, space, _dir: dir }
@@ -205,4 +221,37 @@ async fn a_large_file_with_little_in_it_is_defragmented_before_it_is_full() {
     let Looked::Defragmented { before_bytes, after_bytes } = looked else { panic!("{looked:?}") };
     assert!(after_bytes < before_bytes / 2, "{after_bytes} of {before_bytes}");
     world.member.stop().await;
+}
+
+#[tokio::test]
+async fn of_three_members_the_leader_makes_room_on_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = found(3, dir.path(), MemberConfig::RETENTION, QUOTA).await;
+    for member in &members {
+        let mut cluster = member.cluster();
+        let all = timeout(DEADLINE, cluster.wait_for(|cluster| cluster.endpoints.len() == 3)).await;
+        all.expect("each member learns of the others").unwrap();
+    }
+    let store = EtcdStore::connect(&members[0].endpoints()).await.unwrap();
+    let put = |n| Op::Put { key: filler(n), value: vec![b'x'; FILLER_BYTES], lease: None };
+    let until = Instant::now() + DEADLINE;
+    while !matches!(store.txn(Txn { then: vec![put(0)], ..Txn::default() }).await, Err(StoreError::NoSpace)) {
+        assert!(Instant::now() < until, "the store never fills");
+    }
+    let mut recovered = 0;
+    for member in &members {
+        let mut space = Space::new(member, QUOTA, CancellationToken::new());
+        let looked =
+            timeout(DEADLINE, space.look(Instant::now())).await.expect("a look ends in time").unwrap();
+        let leads = maintenance::status(&member.client_url().to_string()).await.unwrap().is_leader();
+        assert_eq!(matches!(looked, Looked::Recovered(_)), leads, "{looked:?}");
+        recovered += usize::from(leads);
+    }
+    assert_eq!(recovered, 1);
+    for member in &members {
+        let size = maintenance::status(&member.client_url().to_string()).await.unwrap().db_size_bytes;
+        assert!(size < QUOTA / 2, "{size} left on {}", member.client_url());
+    }
+    store.txn(Txn { then: vec![put(0)], ..Txn::default() }).await.expect("the store takes writes again");
+    futures::future::join_all(members.into_iter().map(Member::stop)).await;
 }
