@@ -59,12 +59,11 @@ async fn a_submit_repeated_with_its_id_is_the_same_tasks(cluster: Arc<Cluster>) 
 
 async fn another_spec_under_a_used_id_is_refused(cluster: Arc<Cluster>) -> Result<()> {
     let id = uuid::Uuid::now_v7();
-    let ids = cluster.api(0).raw().submit(request(id, vec![sh("exit 0")])).await?.into_inner().ids;
-    for other in [vec![sh("exit 1")], vec![sh("exit 0"), sh("exit 0")]] {
-        let count = other.len();
-        let answer = cluster.api(1).raw().submit(request(id, other)).await;
-        let status =
-            answer.err().with_context(|| format!("{count} other task(s) under a used id must be refused"))?;
+    let first = vec![sh("exit 0"), sh("exit 0")];
+    let ids = cluster.api(0).raw().submit(request(id, first)).await?.into_inner().ids;
+    for other in [vec![sh("exit 1")], vec![sh("exit 0"), sh("exit 1")], vec![with_cpu(sh("exit 0"), 200)]] {
+        let answer = cluster.api(1).raw().submit(request(id, other.clone())).await;
+        let status = answer.err().with_context(|| format!("{other:?} under a used id must be refused"))?;
         ensure!(status.code() == Code::AlreadyExists, "{status:?}");
     }
     let task = cluster.api(0).wait_end(&ids[0], SOON).await?;
