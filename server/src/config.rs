@@ -31,7 +31,13 @@ pub struct Flags {
     #[arg(long, env = "SHOALD_DATA_DIR", value_name = "DIR", default_value = "/var/lib/shoal")]
     pub data_dir: PathBuf,
     /// Where the API answers: a loopback address or unix:PATH (repeatable)
-    #[arg(long, env = "SHOALD_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7400", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "SHOALD_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7400",
+        value_delimiter = ','
+    )]
     pub listen: Vec<String>,
     /// Where other nodes reach the API [default: the first --listen]
     #[arg(long, env = "SHOALD_ADVERTISE", value_name = "ADDR")]
@@ -49,7 +55,13 @@ pub struct Flags {
     #[arg(long, env = "SHOALD_INITIAL_CLUSTER", value_name = "NAME=URL,…", conflicts_with_all = ["join", "etcd_endpoints"])]
     pub initial_cluster: Option<String>,
     /// Join a running cluster: client URLs of any of its members
-    #[arg(long, env = "SHOALD_JOIN", value_name = "URL,…", value_delimiter = ',', conflicts_with = "etcd_endpoints")]
+    #[arg(
+        long,
+        env = "SHOALD_JOIN",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        conflicts_with = "etcd_endpoints"
+    )]
     pub join: Vec<String>,
     /// Use these etcd members and carry none
     #[arg(long, env = "SHOALD_ETCD_ENDPOINTS", value_name = "URL,…", value_delimiter = ',')]
@@ -76,7 +88,13 @@ pub struct Flags {
     #[arg(long, env = "SHOALD_RETENTION", value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     pub retention: Duration,
     /// Size up to which this node's etcd database may grow; then the cluster takes no submits (the same on all nodes)
-    #[arg(long, env = "SHOALD_ETCD_QUOTA", value_name = "SIZE", default_value = "2GiB", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "SHOALD_ETCD_QUOTA",
+        value_name = "SIZE",
+        default_value = "2GiB",
+        hide_short_help = true
+    )]
     pub etcd_quota: ByteSize,
 }
 
@@ -183,14 +201,17 @@ impl Flags {
             return Err(bad("--etcd-quota", "must be between 16 MiB and 8 GiB", self.etcd_quota.to_string()));
         }
         for addr in &self.listen {
-            crate::api::listen::check_listen(addr).map_err(|e| bad("--listen", e.to_string(), addr.clone()))?;
+            crate::api::listen::check_listen(addr)
+                .map_err(|e| bad("--listen", e.to_string(), addr.clone()))?;
         }
         let advertise = match (self.advertise, self.listen.first()) {
             (Some(given), _) => given,
             (None, Some(first)) => first.clone(),
             (None, None) => return Err(bad("--listen", "at least one address", "none")),
         };
-        for (flag, url) in [("--etcd-client-url", &self.etcd_client_url), ("--etcd-peer-url", &self.etcd_peer_url)] {
+        for (flag, url) in
+            [("--etcd-client-url", &self.etcd_client_url), ("--etcd-peer-url", &self.etcd_peer_url)]
+        {
             check_loopback_url(flag, url)?;
         }
         let data_dir = std::path::absolute(&self.data_dir)
@@ -239,7 +260,9 @@ fn check_name(flag: &'static str, name: &str) -> Result<(), ConfigError> {
 /// etcd has no TLS between members yet, so it must not be reachable from outside this machine (a tunnel may carry it).
 fn check_loopback_url(flag: &'static str, url: &str) -> Result<(), ConfigError> {
     let limit = "must be http://LOOPBACK-ADDRESS:PORT (there is no TLS yet; see docs/three-machines.md)";
-    let host = url.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse::<std::net::SocketAddr>().ok());
+    let host = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.trim_end_matches('/').parse::<std::net::SocketAddr>().ok());
     match host {
         Some(addr) if addr.ip().is_loopback() => Ok(()),
         Some(_) | None => Err(bad(flag, limit, url)),
