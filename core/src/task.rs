@@ -140,6 +140,9 @@ pub struct Task {
     /// Position inside its submit request: orders tasks of one store revision.
     #[serde(default)]
     pub seq: u32,
+    /// How many tasks its submit request has: a request of another length under the same id is another request.
+    #[serde(default)]
+    pub request_len: u32,
     /// All attempts that a node has taken, oldest first; at most `max_attempts` of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
@@ -154,14 +157,15 @@ pub struct Task {
 }
 
 impl Task {
-    /// A new task, queued for its first attempt.
-    pub fn new(id: TaskId, spec: TaskSpec, seq: u32, submitted: WallMs) -> Task {
+    /// A new task, queued for its first attempt: number `seq` (from 0) of the `request_len` tasks of its request.
+    pub fn new(id: TaskId, spec: TaskSpec, (seq, request_len): (u32, u32), submitted: WallMs) -> Task {
         Task {
             id,
             spec,
             state: TaskState::Queued,
             attempt: 1,
             seq,
+            request_len,
             attempts: Vec::new(),
             submitted,
             ended: None,

@@ -52,9 +52,15 @@ impl Supervisor {
     pub async fn run(mut self) -> Result<(), Ended> {
         let mut first = Ok(());
         while let Some(joined) = self.tasks.join_next_with_id().await {
+            let stopping = self.stop.is_cancelled();
             let ended = match joined {
+                Ok((_, (name, Err(error)))) if stopping => {
+                    // Those that talk to each other do not end in one instant; what fails for that is no failure.
+                    tracing::debug!(name, "ended while stopping: {error:#}");
+                    Ok(())
+                }
                 Ok((_, (name, Err(error)))) => Err(Ended::Failed { name, error }),
-                Ok((_, (name, Ok(())))) if !self.stop.is_cancelled() => Err(Ended::Unasked(name)),
+                Ok((_, (name, Ok(())))) if !stopping => Err(Ended::Unasked(name)),
                 Ok((_, (_, Ok(())))) => Ok(()),
                 Err(e) => Err(Ended::Panicked(self.names.get(&e.id()).copied().unwrap_or("a task"))),
             };
@@ -82,6 +88,19 @@ mod tests {
         });
         supervisor.start("fails", async { anyhow::bail!("disk is gone") });
         assert_eq!(supervisor.run().await.unwrap_err().to_string(), "fails failed: disk is gone");
+    }
+
+    #[tokio::test]
+    async fn what_fails_because_others_have_stopped_is_no_failure() {
+        let stop = CancellationToken::new();
+        let mut supervisor = Supervisor::new(stop.clone());
+        let stopped = stop.clone();
+        supervisor.start("hears silence", async move {
+            stopped.cancelled().await;
+            anyhow::bail!("the other side has ended")
+        });
+        stop.cancel();
+        supervisor.run().await.unwrap();
     }
 
     #[tokio::test]

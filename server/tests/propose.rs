@@ -50,7 +50,7 @@ impl World {
             "pids_max": 1, "workdir": "/work", "kill_grace_ms": 1, "max_attempts": 3,
         }))
         .expect("a complete specification");
-        let task = Task::new(TaskId(Uuid::from_u128(n)), spec, 0, WallMs(0));
+        let task = Task::new(TaskId(Uuid::from_u128(n)), spec, (0, 1), WallMs(0));
         let submit = Move { old: None, new: task.clone(), guard: Guard::None };
         assert!(self.faulty.txn(submit.to_txn()).await.expect("the model answers").succeeded);
         task.id

@@ -41,7 +41,7 @@ fn task(n: u128, state: TaskState, ended_s: i64) -> Task {
         "command": ["true"], "root": "default", "resources": {"cpu_milli": 1, "memory_bytes": 1},
         "pids_max": 1, "workdir": "/", "kill_grace_ms": 1, "max_attempts": 3,
     }));
-    let mut task = Task::new(id(n), spec.unwrap(), 0, WallMs(0));
+    let mut task = Task::new(id(n), spec.unwrap(), (0, 1), WallMs(0));
     task.ended = state.is_terminal().then_some(WallMs(NOW.0 - ended_s * 1000));
     task.state = state;
     task

@@ -134,7 +134,7 @@ fn task(n: u128) -> Task {
         "command": ["true"], "root": "default", "resources": {"cpu_milli": 1, "memory_bytes": 1},
         "pids_max": 1, "workdir": "/", "kill_grace_ms": 1, "max_attempts": 3,
     }));
-    Task::new(TaskId(Uuid::from_u128(n)), spec.unwrap(), 0, WallMs(0))
+    Task::new(TaskId(Uuid::from_u128(n)), spec.unwrap(), (0, 1), WallMs(0))
 }
 
 fn filler(n: usize) -> String {

@@ -298,7 +298,7 @@ mod tests {
             on_node_loss: OnNodeLoss::Requeue,
             unknown: Unknown::new(),
         };
-        let new = Task::new(TaskId(Uuid::from_u128(number)), spec, 0, WallMs(0));
+        let new = Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(0));
         Move { old: None, new, guard: Guard::None }
     }
 

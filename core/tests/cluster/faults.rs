@@ -32,7 +32,7 @@ fn any_task(world: &mut World, seq: u32, largest: Resources) -> Task {
     if world.rng.chance(20) {
         spec.on_node_loss = OnNodeLoss::Fail;
     }
-    Task::new(task(world.to_submit), spec, seq, WallMs(0))
+    Task::new(task(world.to_submit), spec, (seq, 1), WallMs(0))
 }
 
 /// One fault or request, and the next one scheduled; at the end everything is healed.

@@ -47,7 +47,7 @@ pub fn spec(resources: Resources) -> TaskSpec {
 }
 
 pub fn queued_task(n: u64) -> Task {
-    Task::new(task(n), spec(cores(1)), 0, WALL)
+    Task::new(task(n), spec(cores(1)), (0, 1), WALL)
 }
 
 pub fn cancel() -> Cancel {

@@ -30,9 +30,12 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
     let specs = specs_from_wire(request.tasks)?;
     let request_id = given.unwrap_or_else(Uuid::now_v7);
     let now = (service.api.wall)();
-    let tasks: Vec<Task> = (0u32..)
+    let request_len = specs.len() as u32;
+    let tasks: Vec<Task> = (0..request_len)
         .zip(specs)
-        .map(|(seq, spec)| Task::new(TaskId::of_request(request_id, seq as usize), spec, seq, now))
+        .map(|(seq, spec)| {
+            Task::new(TaskId::of_request(request_id, seq as usize), spec, (seq, request_len), now)
+        })
         .collect();
     let ids = tasks.iter().map(|task| task.id.to_string()).collect();
     if let Err(refusal) = admit(service, &tasks).await {
@@ -76,10 +79,9 @@ async fn create_all(
     mut tasks: Vec<Task>,
     trouble: &Mutex<String>,
 ) -> Result<(), ApiError> {
-    let count = tasks.len();
     let rest = tasks.split_off(1);
     let known = create(service, request_id, tasks, trouble).await?;
-    let missing = if known { missing_of_retry(service, request_id, rest, count).await? } else { rest };
+    let missing = if known { missing_of_retry(service, request_id, rest).await? } else { rest };
     create(service, request_id, missing, trouble).await?;
     Ok(())
 }
@@ -124,16 +126,11 @@ async fn missing_of_retry(
     service: &Service,
     request_id: Uuid,
     rest: Vec<Task>,
-    count: usize,
 ) -> Result<Vec<Task>, ApiError> {
-    let beyond = TaskId::of_request(request_id, count);
-    let wanted: HashMap<TaskId, i64> = rest.iter().map(|task| (task.id, 0)).chain([(beyond, 0)]).collect();
+    let wanted: HashMap<TaskId, i64> = rest.iter().map(|task| (task.id, 0)).collect();
     let found = records::read_since(&*service.api.store, &wanted).await?;
     let mut found: HashMap<TaskId, Task> =
         found.into_iter().map(|stored| (stored.value.id, stored.value)).collect();
-    if found.contains_key(&beyond) {
-        return Err(ApiError::RequestIdReused { request_id, index: count });
-    }
     let mut missing = Vec::new();
     for task in rest {
         match found.remove(&task.id) {
@@ -145,7 +142,8 @@ async fn missing_of_retry(
 }
 
 fn same_task(request_id: Uuid, asked: &Task, existing: &Task) -> Result<(), ApiError> {
-    if existing.spec == asked.spec && existing.seq == asked.seq {
+    let place = |task: &Task| (task.seq, task.request_len);
+    if existing.spec == asked.spec && place(existing) == place(asked) {
         return Ok(());
     }
     Err(ApiError::RequestIdReused { request_id, index: asked.seq as usize })

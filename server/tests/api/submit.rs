@@ -37,8 +37,10 @@ async fn a_reused_request_id_is_refused_and_creates_nothing() {
     let others = [
         (vec![spec("x")], 0),
         (vec![spec("x"), spec("b"), spec("c")], 0),
-        (vec![spec("a"), spec("x"), spec("c")], 1),
-        (vec![spec("a")], 1),
+        (vec![spec("a"), spec("x")], 1),
+        // More or fewer of the same is another request too.
+        (vec![spec("a"), spec("b"), spec("c")], 0),
+        (vec![spec("a")], 0),
     ];
     for (tasks, index) in others {
         let refused =

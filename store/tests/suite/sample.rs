@@ -25,7 +25,7 @@ pub fn task(number: u128) -> Task {
         on_node_loss: OnNodeLoss::Requeue,
         unknown: Unknown::new(),
     };
-    Task::new(TaskId(Uuid::from_u128(number)), spec, 0, WallMs(1_000_000))
+    Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(1_000_000))
 }
 
 pub fn node(number: u128) -> NodeId {
