@@ -4,10 +4,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build release test bench demo lint clean
+.PHONY: help setup build release test test-v2 bench demo lint clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install what the build and the tests need, and unpack etcd into target/tools
 	@tools/setup
@@ -20,6 +20,9 @@ release: setup
 
 test: setup ## Run all tests: units, the store on a real etcd, containers, whole clusters
 	@tools/test
+
+test-v2: setup ## Run the container tests on cgroup v2 alone, in a virtual machine
+	@tools/vm-v2
 
 bench: release ## Measure throughput, latency and memory on this machine and print a table
 	@tools/bench
