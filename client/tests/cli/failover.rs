@@ -61,6 +61,7 @@ fn a_node_that_takes_the_connection_and_never_answers_is_left() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let shared = Shared::new();
     let node = Node::start(&shared, "node-2");
-    let status = shoal(&format!("{},{}", silent.local_addr().unwrap(), node.address), &["status", "-o", "name"]);
+    let status =
+        shoal(&format!("{},{}", silent.local_addr().unwrap(), node.address), &["status", "-o", "name"]);
     assert_eq!((status.code, status.stdout.as_str()), (0, "node-2\n"), "{}", status.stderr);
 }
