@@ -124,6 +124,9 @@ pub struct NodeEntry {
     /// Whether it takes tasks.
     #[serde(default)]
     pub state: NodeState,
+    /// Whether the store that it sees ends a lease only after its whole time to live (not so in some versions of etcd).
+    #[serde(default)]
+    pub leases_trusted: bool,
     /// Whether it carries an etcd member.
     #[serde(default)]
     pub voter: bool,

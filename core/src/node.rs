@@ -23,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct NodeConfig {
     /// The name that people use.
     pub name: String,
-    /// How long after seeing a node's key gone its tasks may be requeued: 0 where the store's leases can be trusted, else as long
-    /// as a container may live past its last verified renewal.
+    /// How long after seeing a node's key gone its tasks are requeued while some live node does not trust the store's leases: as long as a
+    /// container may live past its last verified renewal. Where all trust them, at once.
     pub requeue_wait_ms: u64,
     /// How much later each next peer in rank requeues when those before it did not.
     pub requeue_stagger_ms: u64,

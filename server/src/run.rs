@@ -132,12 +132,12 @@ fn assemble(
     };
     let ears = Ears { events: events_inbox, said: said_inbox, safe: safe_inbox, asks: asks_inbox };
     let follow = Follow::new(store.clone(), vec![key::statuses(), key::nodes()]);
-    let node_loop = NodeLoop::new(Node::new(node_config(config, open.leases_trusted)), ports, journaled);
+    let node_loop = NodeLoop::new(Node::new(node_config(config)), ports, journaled);
     supervisor.start("node loop", node_loop.run(follow, ears, stop.clone()));
     let keeper = Keeper {
         store: store.clone(),
         runner,
-        entry: entry(config, open.member.is_some()),
+        entry: entry(config, open),
         ttl: config.lease_ttl,
         data_dir: config.data_dir.clone(),
         identity,
@@ -162,16 +162,16 @@ fn assemble(
     Ok(Assembled { api, proposer, asks, ready: ready_seen })
 }
 
-fn node_config(config: &Config, leases_trusted: bool) -> NodeConfig {
+fn node_config(config: &Config) -> NodeConfig {
     let deadline_ms = (config.lease_ttl * DEADLINE_PERCENT / 100).as_millis() as u64;
     NodeConfig {
         name: config.name.clone(),
-        requeue_wait_ms: if leases_trusted { 0 } else { deadline_ms },
+        requeue_wait_ms: deadline_ms,
         requeue_stagger_ms: REQUEUE_STAGGER_MS,
     }
 }
 
-fn entry(config: &Config, voter: bool) -> NodeEntry {
+fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
     NodeEntry {
         name: config.name.clone(),
         address: config.advertise.clone(),
@@ -179,7 +179,8 @@ fn entry(config: &Config, voter: bool) -> NodeEntry {
         roots: config.roots.keys().cloned().collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
-        voter,
+        leases_trusted: open.leases_trusted,
+        voter: open.member.is_some(),
         unknown: Default::default(),
     }
 }

@@ -293,6 +293,7 @@ impl Insight for Nodes {
             roots: Vec::new(),
             version: String::new(),
             state: NodeState::Ready,
+            leases_trusted: true,
             voter: false,
             unknown: Default::default(),
         };

@@ -46,7 +46,9 @@ impl Node {
                 Some(at) => *at,
                 None => {
                     let rank = rank(node.0, me, self.view.nodes().keys().copied()) as u64;
-                    let wait = self.config.requeue_wait_ms + rank * self.config.requeue_stagger_ms;
+                    let trusted = self.view.nodes().values().all(|peer| peer.entry.leases_trusted);
+                    let distrust_ms = if trusted { 0 } else { self.config.requeue_wait_ms };
+                    let wait = distrust_ms + rank * self.config.requeue_stagger_ms;
                     *self.lost.act_at.entry(node).or_insert(now.plus(wait))
                 }
             };

@@ -66,6 +66,7 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         roots: vec!["default".to_owned()],
         version: "0".to_owned(),
         state: NodeState::Ready,
+        leases_trusted: true,
         voter: false,
         unknown: Unknown::new(),
     }

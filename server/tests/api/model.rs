@@ -110,6 +110,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         roots: vec!["default".to_owned()],
         version: "0".to_owned(),
         state: NodeState::Ready,
+        leases_trusted: true,
         voter: true,
         unknown: Unknown::new(),
     };
