@@ -1,13 +1,10 @@
 //! Where the groups are: found once at the start of the runner. Three forms of machine: v1 and hybrid (each controller its own hierarchy; a
 //! hybrid's unified mount carries none of ours) and v2 (one hierarchy).
 
-use super::{CgroupError, Group, read, write};
+use super::{CgroupError, Group, unified};
 use cgroups_rs::fs::Controllers;
 use cgroups_rs::fs::hierarchies::{V1, is_cgroup2_unified_mode};
 use std::path::{Path, PathBuf};
-
-/// Where v2 is mounted; the crate knows no other place.
-const UNIFIED: &str = "/sys/fs/cgroup";
 
 /// The parent group of one runner's attempts.
 #[derive(Debug)]
@@ -19,23 +16,22 @@ impl Cgroups {
     /// Finds the hierarchies and prepares `shoal/HASH` in them.
     pub fn prepare(state_dir: &Path) -> Result<Cgroups, CgroupError> {
         let relative = PathBuf::from("shoal").join(hash_name(state_dir));
-        let cgroups = if is_cgroup2_unified_mode() {
-            let parent = prepare_v2(Path::new(UNIFIED), &relative)?;
-            Cgroups { parent: Group { memory: parent.clone(), cpu: parent.clone(), pids: parent, v2: true } }
-        } else {
-            let v1 = V1::new();
-            let at = |controller: Controllers, name| {
-                let mount = v1.get_mount_point(controller).ok_or(CgroupError::Controller(name))?;
-                Ok::<_, CgroupError>(mount.0.join(&relative))
-            };
-            let memory = at(Controllers::Mem, "memory")?;
-            let cpu = at(Controllers::Cpu, "cpu")?;
-            Cgroups { parent: Group { memory, cpu, pids: at(Controllers::Pids, "pids")?, v2: false } }
+        if is_cgroup2_unified_mode() {
+            let dir = unified::prepare(&relative)?;
+            let parent = Group { memory: dir.clone(), cpu: dir.clone(), pids: dir, v2: true };
+            return Ok(Cgroups { parent });
+        }
+        let v1 = V1::new();
+        let at = |controller: Controllers, name| {
+            let mount = v1.get_mount_point(controller).ok_or(CgroupError::Controller(name))?;
+            Ok::<_, CgroupError>(mount.0.join(&relative))
         };
-        for dir in cgroups.parent.directories() {
+        let (memory, cpu) = (at(Controllers::Mem, "memory")?, at(Controllers::Cpu, "cpu")?);
+        let parent = Group { memory, cpu, pids: at(Controllers::Pids, "pids")?, v2: false };
+        for dir in parent.directories() {
             make_all(dir)?;
         }
-        Ok(cgroups)
+        Ok(Cgroups { parent })
     }
 
     /// The group of an attempt; it need not exist.
@@ -84,46 +80,6 @@ fn make_all(dir: &Path) -> Result<(), CgroupError> {
     result.map_err(|e| CgroupError::file("make", dir, e))
 }
 
-/// Makes the parent and hands the three controllers down to it, level by level.
-fn prepare_v2(root: &Path, relative: &Path) -> Result<PathBuf, CgroupError> {
-    let mut dir = root.to_owned();
-    delegate(&dir)?;
-    for part in relative {
-        dir.push(part);
-        make_all(&dir)?;
-        delegate(&dir)?;
-    }
-    Ok(dir)
-}
-
-/// Lets the children of a v2 group use the controllers. Where the group still holds processes (a container's own root group does), they
-/// are first moved into a leaf beside ours, since a group that hands controllers down must be empty.
-fn delegate(dir: &Path) -> Result<(), CgroupError> {
-    let control = dir.join("cgroup.subtree_control");
-    let available = read(&dir.join("cgroup.controllers"))?;
-    for name in ["cpu", "memory", "pids"] {
-        if !available.split(' ').any(|c| c == name) {
-            return Err(CgroupError::Controller(name));
-        }
-    }
-    let enabled = read(&control)?;
-    if ["cpu", "memory", "pids"].iter().all(|name| enabled.split(' ').any(|c| c == *name)) {
-        return Ok(());
-    }
-    match write(&control, "+cpu +memory +pids") {
-        Err(CgroupError::File { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
-            let leaf = dir.join("shoal-host");
-            std::fs::create_dir_all(&leaf).map_err(|e| CgroupError::file("make", &leaf, e))?;
-            for pid in read(&dir.join("cgroup.procs"))?.lines() {
-                // A process may have ended since; one that cannot be moved makes the second write fail.
-                let _ = write(&leaf.join("cgroup.procs"), pid);
-            }
-            write(&control, "+cpu +memory +pids")
-        }
-        other => other,
-    }
-}
-
 /// 64-bit FNV-1a of the path, in hexadecimal: stable between builds, and short enough to read in a listing.
 fn hash_name(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
@@ -141,12 +97,5 @@ mod tests {
     fn names_differ_between_state_directories_and_never_change() {
         assert_eq!(hash_name(Path::new("/a")), "07d66707b49cd92d");
         assert_ne!(hash_name(Path::new("/a")), hash_name(Path::new("/b")));
-    }
-
-    #[test]
-    fn a_missing_v2_controller_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
-        assert!(matches!(prepare_v2(dir.path(), Path::new("shoal")), Err(CgroupError::Controller("pids"))));
     }
 }

@@ -7,6 +7,7 @@
 
 mod layout;
 mod limits;
+mod unified;
 
 pub use layout::Cgroups;
 

@@ -1,6 +1,9 @@
 //! A runner of one test's own: a real process, driven over its socket by a small blocking client. It kills nothing but what it started.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod groups;
+
+use groups::{hierarchies, joining};
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::protocol::{Cause, End, Event, Limits, Report, Request, Root, Start, VERSION};
 use shoal_container::wire::{Decoder, encode};
@@ -11,10 +14,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long any wait may take before it says what it waited for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long any wait may take before it says what it waited for, at full speed.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The default search path of test tasks.
 pub const PATH: &str = "/bin";
+
+/// How many times slower than usual this machine is, which lengthens all that depends on its speed: 1, unless whoever runs the tests
+/// knows better (an emulated machine).
+pub fn slowness() -> u64 {
+    std::env::var("SHOAL_TEST_SLOWNESS")
+        .map_or(1, |text| text.parse().expect("SHOAL_TEST_SLOWNESS is a number"))
+}
+
+fn patience() -> Duration {
+    PATIENCE * u32::try_from(slowness()).expect("a small number")
+}
 
 /// A runner, its directories, its deadline page and one connection to it.
 pub struct TestRunner {
@@ -22,6 +36,8 @@ pub struct TestRunner {
     pub process: Child,
     pub page: DeadlinePage,
     client: Option<Client>,
+    /// Where in each hierarchy its groups are expected; empty is the top.
+    below: PathBuf,
 }
 
 impl TestRunner {
@@ -32,14 +48,25 @@ impl TestRunner {
 
     /// The same, with more arguments for the runner.
     pub fn with_arguments(arguments: &[&str]) -> TestRunner {
+        TestRunner::with_spawn(|dir| spawn(dir, arguments))
+    }
+
+    /// One that starts as a member of these groups, and is expected to make its own in `below`.
+    pub fn in_groups(groups: &[PathBuf], below: &Path) -> TestRunner {
+        let mut runner = TestRunner::with_spawn(|dir| spawn_in(groups, dir));
+        runner.below = below.to_owned();
+        runner
+    }
+
+    fn with_spawn(spawn: impl FnOnce(&Path) -> Child) -> TestRunner {
         assert!(rustix::process::geteuid().is_root(), "these tests start containers and need root");
         let dir = tempfile::tempdir().unwrap();
         busybox_root(&dir.path().join("root"));
         std::fs::create_dir(dir.path().join("attempts")).unwrap();
         let page = DeadlinePage::create(&dir.path().join("deadline")).unwrap();
         page.advance_to(boottime_ns() + 3_600_000_000_000);
-        let process = spawn(dir.path(), arguments);
-        let mut runner = TestRunner { dir, process, page, client: None };
+        let process = spawn(dir.path());
+        let mut runner = TestRunner { dir, process, page, client: None, below: PathBuf::new() };
         runner.connect();
         runner
     }
@@ -74,6 +101,12 @@ impl TestRunner {
         self.connect()
     }
 
+    /// The same, as a member of these groups.
+    pub fn restart_in(&mut self, groups: &[PathBuf]) -> Vec<Report> {
+        self.process = spawn_in(groups, self.dir.path());
+        self.connect()
+    }
+
     pub fn send(&mut self, request: &Request) {
         self.client.as_mut().expect("connected").send(request);
     }
@@ -87,12 +120,12 @@ impl TestRunner {
     /// The first event, seen before or yet to come, for which `pick` returns something. It is taken out of what was seen.
     pub fn event<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
         let client = self.client.as_mut().expect("connected");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Some(index) = client.seen.iter().position(|event| pick(event).is_some()) {
                 return pick(&client.seen.remove(index)).expect("picked a moment ago");
             }
-            assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}; seen: {:?}", client.seen);
+            assert!(Instant::now() < deadline, "no {what} within {:?}; seen: {:?}", patience(), client.seen);
             let event = client.receive(what);
             client.seen.push(event);
         }
@@ -196,16 +229,14 @@ impl TestRunner {
             state.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
                 (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
             });
-        let below = format!("shoal/{hash:016x}");
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let mut found: Vec<PathBuf> = mounts
-            .lines()
-            .filter(|line| line.split(' ').nth(2).is_some_and(|kind| kind.starts_with("cgroup")))
-            .filter_map(|line| Some(Path::new(line.split(' ').nth(1)?).join(&below)))
-            .filter(|path| path.exists())
-            .collect();
-        found.sort();
-        found
+        let below = self.below.join(format!("shoal/{hash:016x}"));
+        hierarchies().iter().map(|mount| mount.join(&below)).filter(|path| path.exists()).collect()
+    }
+
+    /// A file of an attempt's group, in whichever hierarchy has it.
+    pub fn group_file(&self, id: &str, file: &str) -> Option<String> {
+        let read = |group: &PathBuf| std::fs::read_to_string(group.join(id).join(file)).ok();
+        Some(self.groups().iter().find_map(read)?.trim().to_owned())
     }
 }
 
@@ -231,7 +262,7 @@ impl Client {
     }
 
     fn receive(&mut self, what: &str) -> Event {
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(patience())).unwrap();
         let mut bytes = [0; 4096];
         loop {
             if let Some(event) = self.decoder.take().unwrap() {
@@ -248,12 +279,18 @@ impl Client {
     }
 }
 
+fn spawn_in(groups: &[PathBuf], dir: &Path) -> Child {
+    let mut command = joining(groups, env!("CARGO_BIN_EXE_shoal-runner"));
+    command.args(runner_arguments(dir)).stdin(Stdio::null()).spawn().unwrap()
+}
+
+fn runner_arguments(dir: &Path) -> [PathBuf; 4] {
+    ["--state-dir".into(), dir.join("state"), "--attempts-dir".into(), dir.join("attempts")]
+}
+
 pub fn spawn(dir: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_shoal-runner"))
-        .arg("--state-dir")
-        .arg(dir.join("state"))
-        .arg("--attempts-dir")
-        .arg(dir.join("attempts"))
+        .args(runner_arguments(dir))
         .args(arguments)
         .stdin(Stdio::null())
         .spawn()
@@ -281,12 +318,12 @@ pub fn busybox_root(root: &Path) {
 
 /// Asks again until there is an answer. There is no event to wait on for what these tests look at from outside.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {:?} for {what}", patience());
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }

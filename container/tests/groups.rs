@@ -1,0 +1,165 @@
+//! The control groups: what the kernel holds while a task runs, where the groups are, and that none is left. The same claims on cgroup v1,
+//! on hybrid machines and on v2 alone (`make test-v2`).
+
+mod support;
+
+use rustix::process::Signal;
+use shoal_container::protocol::{Cause, Limits, Request};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use support::groups::{Service, joining, unified};
+use support::{TestRunner, alive, wait_for};
+
+#[test]
+fn limits_are_set_in_the_kernel_while_a_task_runs() {
+    let mut runner = TestRunner::new();
+    let mut start = runner.script("a.1", "sleep 1000");
+    start.limits = Limits { cpu_milli: 1500, memory_bytes: 48 << 20, pids_max: 7 };
+    runner.start(start);
+    let stub = runner.started("a.1").to_string();
+    let memory = (48 << 20).to_string();
+    let wanted: &[(&str, &str)] = if unified() {
+        &[
+            ("cpu.max", "150000 100000"),
+            ("cpu.weight", "59"),
+            ("memory.max", &memory),
+            ("memory.swap.max", "0"),
+            ("memory.oom.group", "1"),
+            ("pids.max", "8"),
+        ]
+    } else {
+        &[
+            ("cpu.cfs_quota_us", "150000"),
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.shares", "1536"),
+            ("memory.limit_in_bytes", &memory),
+            ("pids.max", "8"),
+        ]
+    };
+    for (file, value) in wanted {
+        assert_eq!(runner.group_file("a.1", file).as_deref(), Some(*value), "{file}");
+    }
+    // And the stub with its task are what they hold for.
+    for group in runner.groups() {
+        let members = std::fs::read_to_string(group.join("a.1/cgroup.procs")).unwrap();
+        assert!(members.lines().count() == 2 && members.lines().any(|pid| pid == stub), "{members}");
+    }
+}
+
+#[test]
+fn a_task_cannot_use_more_cpu_time_than_its_limit() {
+    let mut runner = TestRunner::new();
+    // A third of a core, by the task's own count of ticks.
+    let mut start = runner.script(
+        "a.1",
+        "(while true; do :; done) & sleep 2; set -- $(cat /proc/$!/stat); echo $(($14 + $15)); kill $!",
+    );
+    start.limits.cpu_milli = 330;
+    let ticks: u64 = runner.output_of(start).trim().parse().unwrap();
+    assert!(ticks < 130, "{ticks} ticks of 10 ms in 2 s");
+}
+
+#[test]
+fn a_stranger_in_a_tasks_group_is_killed_and_does_not_hold_its_end_up() {
+    let mut runner = TestRunner::new();
+    let start = runner.script("a.1", "sleep 1000");
+    runner.start(start);
+    runner.started("a.1");
+    let groups: Vec<PathBuf> = runner.groups().iter().map(|group| group.join("a.1")).collect();
+    let mut stranger = joining(&groups, "sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    let pid = stranger.id().to_string();
+    wait_for("the stranger to join", || {
+        let joined = |group: &PathBuf| {
+            std::fs::read_to_string(group.join("cgroup.procs"))
+                .is_ok_and(|list| list.lines().any(|l| l == pid))
+        };
+        groups.iter().all(joined).then_some(())
+    });
+    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+    assert!(!alive(stranger.id() as i32));
+    stranger.wait().unwrap();
+    assert!(groups.iter().all(|group| !group.exists()));
+}
+
+#[test]
+fn runners_that_start_while_others_end_have_their_groups() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let mut runner = TestRunner::new();
+                    assert_eq!(runner.output("a.1", "echo ran"), "ran\n");
+                    runner.signal(Signal::TERM);
+                    assert!(runner.join().success());
+                    assert_eq!(runner.groups(), Vec::<PathBuf>::new());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_runner_of_a_service_puts_its_groups_at_the_top() {
+    let service = Service::new("plain");
+    let mut runner = TestRunner::in_groups(&service.groups, Path::new(""));
+    a_task_is_limited(&mut runner);
+    end_without_trace(runner);
+    assert!(service.leaves().is_empty(), "{:?}", service.leaves());
+}
+
+#[test]
+fn the_runner_of_a_service_that_its_group_was_delegated_to_stays_in_it() {
+    let mut service = Service::new("delegated");
+    service.delegate();
+    let server = service.process("sleep", &["1000"]);
+    // On v1 nothing is delegated.
+    let below = if unified() { service.name.clone() } else { PathBuf::new() };
+    let mut runner = TestRunner::in_groups(&service.groups, &below);
+    a_task_is_limited(&mut runner);
+    if unified() {
+        // A group that hands controllers down has no processes: those of the service stand beside.
+        let beside = std::fs::read_to_string(service.groups[0].join("shoal-host/cgroup.procs")).unwrap();
+        for pid in [server, runner.process.id()] {
+            assert!(beside.lines().any(|line| line == pid.to_string()), "{pid} in {beside}");
+        }
+    }
+    end_without_trace(runner);
+}
+
+#[test]
+fn the_next_runner_of_a_delegated_service_finds_what_the_last_one_left() {
+    let service = Service::new("adopting");
+    service.delegate();
+    let below = if unified() { service.name.clone() } else { PathBuf::new() };
+    let mut runner = TestRunner::in_groups(&service.groups, &below);
+    let start = runner.script("a.1", "sleep 1000");
+    runner.start(start);
+    runner.started("a.1");
+    runner.disconnect();
+    runner.signal(Signal::KILL);
+    runner.join();
+    // As a manager would start it: where the server is, which the first runner has moved.
+    let leaf = service.groups[0].join("shoal-host");
+    let groups = if unified() { vec![leaf] } else { service.groups.clone() };
+    let reports = runner.restart_in(&groups);
+    assert!(matches!(&reports[..], [report] if report.id == "a.1" && report.end.is_none()), "{reports:?}");
+    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+    end_without_trace(runner);
+}
+
+fn a_task_is_limited(runner: &mut TestRunner) {
+    let start = runner.script("a.1", "sleep 1000");
+    runner.start(start);
+    runner.started("a.1");
+    assert_eq!(runner.group_file("a.1", "pids.max").as_deref(), Some("65"));
+    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+}
+
+fn end_without_trace(mut runner: TestRunner) {
+    runner.signal(Signal::TERM);
+    assert!(runner.join().success());
+    assert_eq!(runner.groups(), Vec::<PathBuf>::new());
+}
