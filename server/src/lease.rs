@@ -43,8 +43,6 @@ pub struct Keeper {
     pub data_dir: PathBuf,
     /// Tells everybody who the node is.
     pub identity: watch::Sender<Option<(NodeId, i64)>>,
-    /// The page that attempts of the present identity are started with.
-    pub page: watch::Sender<PathBuf>,
     /// The identity that the core found lost.
     pub fenced: watch::Receiver<Option<NodeId>>,
     /// To the node loop.
@@ -78,7 +76,6 @@ impl Keeper {
             };
             let Saved { node, created, .. } = registration.saved;
             tracing::info!(%node, created, "registered");
-            self.page.send_replace(self.page_path(node));
             self.identity.send_replace(Some((node, created)));
             self.events.send(Event::Registered { node, created }).await?;
             let why = self.renew_until_lost(&registration).await;
@@ -91,10 +88,10 @@ impl Keeper {
     /// The identity of the last run, if its lease and key are still there.
     async fn resume(&self) -> anyhow::Result<Option<Registration>> {
         let Some(saved) = Saved::load(&self.identity_path(), &self.entry.name)? else { return Ok(None) };
-        let sent = boottime_ns();
-        loop {
+        let sent = loop {
+            let sent = boottime_ns();
             match self.still_registered(&saved).await {
-                Ok(true) => break,
+                Ok(true) => break sent,
                 Ok(false) | Err(StoreError::LeaseNotFound) => {
                     tracing::info!(node = %saved.node, "the last identity is gone");
                     return Ok(None);
@@ -102,8 +99,8 @@ impl Keeper {
                 Err(error) => tracing::warn!(%error, "cannot ask for the last identity yet"),
             }
             tokio::time::sleep(RETRY).await;
-        }
-        let page = self.page_path(saved.node);
+        };
+        let page = page_path(&self.data_dir, saved.node);
         let page = match page.exists() {
             true => DeadlinePage::open(&page)?,
             false => DeadlinePage::create(&page)?,
@@ -147,7 +144,7 @@ impl Keeper {
             }
         }
         let node = NodeId(Uuid::now_v7());
-        let path = self.page_path(node);
+        let path = page_path(&self.data_dir, node);
         clear_pages(path.parent().unwrap_or(&self.data_dir))?;
         let page = DeadlinePage::create(&path)?;
         loop {
@@ -212,10 +209,11 @@ impl Keeper {
     fn identity_path(&self) -> PathBuf {
         self.data_dir.join("node.json")
     }
+}
 
-    fn page_path(&self, node: NodeId) -> PathBuf {
-        self.data_dir.join("deadline").join(node.to_string())
-    }
+/// The deadline page of one identity: attempts that it has stolen obey this page and no other.
+pub fn page_path(data_dir: &Path, node: NodeId) -> PathBuf {
+    data_dir.join("deadline").join(node.to_string())
 }
 
 /// Pages of earlier identities: nothing obeys them any more.

@@ -21,7 +21,6 @@ use shoal_store::list_watch::Follow;
 use shoal_store::port::Store;
 use shoal_store::record::Stored;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -49,8 +48,6 @@ pub struct Ports {
     pub journal: mpsc::Sender<journal::Entry>,
     /// What an attempt is started with.
     pub launch: crate::launch::Launch,
-    /// The present identity's deadline page.
-    pub page: watch::Receiver<PathBuf>,
     /// The identity that the core found lost.
     pub fenced: watch::Sender<Option<NodeId>>,
     /// Whoever follows tasks.

@@ -24,7 +24,6 @@ use shoal_core::node::{Node, NodeConfig};
 use shoal_store::key;
 use shoal_store::list_watch::Follow;
 use shoal_store::port::Store;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -97,7 +96,6 @@ fn assemble(
     let store: Arc<dyn Store> = open.store.clone();
     let attempts_dir = data.join("attempts");
     let (identity, identity_seen) = watch::channel(None);
-    let (page, page_seen) = watch::channel(PathBuf::new());
     let (fenced, fenced_seen) = watch::channel(None);
     let (ready, ready_seen) = watch::channel(false);
     let (events, events_inbox) = mpsc::channel(EVENTS_LEN);
@@ -125,7 +123,6 @@ fn assemble(
         runner: runner.clone(),
         journal: entries,
         launch: Launch::new(config),
-        page: page_seen,
         fenced,
         changes: changes.clone(),
         ready,
@@ -141,7 +138,6 @@ fn assemble(
         ttl: config.lease_ttl,
         data_dir: config.data_dir.clone(),
         identity,
-        page,
         fenced: fenced_seen,
         events,
         stop: stop.clone(),

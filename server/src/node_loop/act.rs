@@ -42,7 +42,7 @@ impl NodeLoop {
             Action::Propose { task, transition } => self.propose(task, transition),
             Action::Claim(task) => self.claim(task),
             Action::Start(task) => {
-                let start = self.ports.launch.start(&task, &self.ports.page.borrow(), self.fence_of(&task));
+                let start = self.ports.launch.start(&task, self.fence_of(&task));
                 self.ports.runner.start(start).await?;
             }
             Action::Stop { attempt, grace_ms } => {
