@@ -231,6 +231,11 @@ impl Node {
             self.unheard.push((attempt, Found::Ended(outcome)));
             return;
         };
+        // Of an attempt that is not known here (yet) nothing is let go before the store has refused it: it may be a result.
+        let known = self.local.get(&attempt.task).map(|l| l.attempt);
+        if known.is_none_or(|known| known < attempt.number) {
+            self.take_over(attempt, actions);
+        }
         let Some(local) = self.local.get_mut(&attempt.task).filter(|l| l.attempt == attempt.number) else {
             actions.push(Action::Release(attempt));
             return;

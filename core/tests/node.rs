@@ -322,3 +322,31 @@ fn a_result_decided_after_its_identity_was_lost_is_released_all_the_same() {
     let refused = Event::Decided { task: task(1), transition: finish.clone(), decision: Decision::Refused };
     assert!(do_now(&mut n, refused).contains(&Action::Release(attempt(1, 1))));
 }
+
+#[test]
+fn a_result_of_an_attempt_that_is_not_known_yet_is_offered_to_the_store_before_it_is_let_go() {
+    let mut n = Node::new(NodeConfig { name: "n1".to_owned(), requeue_wait_ms: 0, requeue_stagger_ms: 500 });
+    do_now(&mut n, Event::Registered { node: node(1), created: 1 });
+    let actions = do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
+    let finish = Transition::Finish { node: node(1), attempt: 1, outcome: exited() };
+    assert_eq!(actions, [Action::Propose { task: task(1), transition: finish.clone() }]);
+    let actions = do_now(&mut n, synced(200, vec![node_up(1, cores(4)), running(1, 1, cores(1))]));
+    assert_eq!(claims(&actions), [], "it is not started a second time");
+    let decision = Decision::Committed { task: Box::new(record(1, 1)), revision: 210 };
+    let decided = Event::Decided { task: task(1), transition: finish, decision };
+    assert!(do_now(&mut n, decided).contains(&Action::Release(attempt(1, 1))));
+}
+
+#[test]
+fn a_steal_that_is_refused_though_the_store_says_that_it_runs_here_is_claimed() {
+    let mut n = node_one(vec![]);
+    let [(_, steal)] = &proposals(&do_now(&mut n, changed(210, vec![queued(1, cores(1))])))[..] else {
+        panic!("not proposed")
+    };
+    // Applied, its reply lost, and canceled before it was read back: the proposer finds another record than it wrote.
+    let entry = shoal_core::entry::RunEntry { cancel: true, ..run_entry(cores(1), 1) };
+    let here = vec![Fact::NotQueued(task(1)), Fact::Running { task: task(1), node: node(1), entry }];
+    assert_eq!(claims(&do_now(&mut n, changed(212, here))), []);
+    let refused = Event::Decided { task: task(1), transition: steal.clone(), decision: Decision::Refused };
+    assert_eq!(claims(&do_now(&mut n, refused)), [task(1)], "else it is canceling until the next reconcile");
+}

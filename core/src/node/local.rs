@@ -137,11 +137,7 @@ impl Node {
                 self.local.entry(task).and_modify(|l| l.phase = Phase::Running);
             }
             Some((known, _)) if known >= number => {}
-            Some(_) | None => {
-                self.kill(task, actions);
-                // Any list is newer than the steal of what an earlier server started.
-                self.local.insert(task, Local::adopted(number, 0));
-            }
+            Some(_) | None => self.take_over(attempt, actions),
         }
         match found {
             Found::Alive if known.is_some_and(|(known, _)| known > number) => {
@@ -155,6 +151,13 @@ impl Node {
             }
             Found::Ended(outcome) => self.ended(attempt, outcome, actions),
         }
+    }
+
+    /// From now on this attempt is the one that counts of its task.
+    pub(super) fn take_over(&mut self, attempt: AttemptId, actions: &mut Vec<Action>) {
+        self.kill(attempt.task, actions);
+        // Any list is newer than the steal of what an earlier server started.
+        self.local.insert(attempt.task, Local::adopted(attempt.number, 0));
     }
 
     /// Attempt `number` is settled; a later one that the store says runs here was hidden behind it.

@@ -93,6 +93,8 @@ impl Node {
                 if self.view.queued(task).is_some() {
                     self.refused.insert(task, now.plus(REFUSED_MS));
                 }
+                // Refused, and yet ours: the steal was applied, its reply lost, and then somebody changed the record (a cancel).
+                self.check_local(task, actions);
             }
         }
     }
