@@ -5,7 +5,7 @@ use crate::membership::Voters;
 use anyhow::Context;
 use shoal_store::etcd::EtcdStore;
 use shoal_store::member::{
-    Cluster, InitialCluster, Member, MemberConfig, Origin, Started, maintenance, warning,
+    Cluster, InitialCluster, Member, MemberConfig, MemberState, Origin, Started, maintenance, warning,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Between looks at the voters' health, for people.
 const LOOK: Duration = Duration::from_secs(10);
+/// The same while one does not answer: who repairs it, or starts the others, should not read for long what is no longer true.
+const LOOK_UNWELL: Duration = Duration::from_secs(1);
+/// A member that has just started usually serves within; looked at before, it would be told of as one that does not answer.
+const USUAL_START: Duration = Duration::from_secs(3);
 
 /// The store, and what is inside this node of it.
 pub struct OpenStore {
@@ -96,8 +100,13 @@ impl OpenStore {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         let mut cluster = self.cluster.clone();
         let (store, path) = (self.store.clone(), self.known_path.clone());
+        let member = self.member.as_ref().map(Member::state);
         async move {
             let mut said = None;
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = usual_start(member) => {}
+            }
             loop {
                 let now = cluster.borrow_and_update().clone();
                 store.learn(&now.endpoints).await?;
@@ -110,15 +119,25 @@ impl OpenStore {
                     seen.warning.iter().for_each(|warning| tracing::warn!("{warning}"));
                     said.clone_from(&seen.warning);
                 }
+                let next_look = if seen.healthy < seen.all { LOOK_UNWELL } else { LOOK };
                 voters.send_replace(seen);
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     // The sender of a fixed list is gone: only the clock counts then.
                     Ok(()) = cluster.changed() => {}
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(next_look) => {}
                 }
             }
         }
+    }
+}
+
+/// Until the member serves, or should have.
+async fn usual_start(member: Option<watch::Receiver<MemberState>>) {
+    if let Some(mut state) = member {
+        let healthy = state.wait_for(|state| matches!(state, MemberState::Healthy { .. }));
+        // Late or ended: the look that follows says what is wrong.
+        let _ = tokio::time::timeout(USUAL_START, healthy).await;
     }
 }
 
