@@ -19,6 +19,9 @@ static TAKEN: AtomicU32 = AtomicU32::new(0);
 pub struct Network(u8, u8);
 
 impl Network {
+    /// The one of `docs/three-machines.md`, for machines that have all of loopback to themselves.
+    pub const USUAL: Network = Network(0, 1);
+
     /// One whose first `nodes` addresses are free on all three ports. Starts from the process id, so that processes that run at
     /// the same time look in different places.
     pub fn take(nodes: usize) -> Result<Network> {

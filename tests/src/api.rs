@@ -2,14 +2,17 @@
 
 use crate::wait;
 use anyhow::{Context, Result, anyhow, bail};
+use hyper_util::rt::TokioIo;
 use shoal_proto::v1::shoal_client::ShoalClient;
 use shoal_proto::v1::{
     CancelRequest, GetRequest, ListRequest, LogRequest, Node, NodesRequest, State, StatusRequest,
     StatusResponse, SubmitRequest, Task, TaskSpec,
 };
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -76,8 +79,24 @@ impl Api {
             .connect_timeout(Duration::from_secs(2))
             .timeout(CALL_LIMIT)
             .connect_lazy();
+        Ok(Api::over(channel))
+    }
+
+    /// The API at a unix socket. Connects at the first call.
+    pub fn at_socket(path: &Path) -> Api {
+        let path = path.to_owned();
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The name only fills the `:authority` header.
+        let endpoint = Endpoint::from_static("http://localhost").timeout(CALL_LIMIT);
+        Api::over(endpoint.connect_with_connector_lazy(connector))
+    }
+
+    fn over(channel: Channel) -> Api {
         let client = ShoalClient::new(channel.clone()).max_decoding_message_size(256 << 20);
-        Ok(Api { client: client.max_encoding_message_size(256 << 20), health: HealthClient::new(channel) })
+        Api { client: client.max_encoding_message_size(256 << 20), health: HealthClient::new(channel) }
     }
 
     /// The generated client, for calls that a test makes itself.

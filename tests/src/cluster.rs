@@ -1,9 +1,10 @@
 //! A cluster of real nodes in a temporary directory.
 
-use crate::address::{ETCD_PEER_PORT, Network};
+use crate::address::{ETCD_CLIENT_PORT, ETCD_PEER_PORT, Network};
 use crate::api::Api;
 use crate::etcd;
-use crate::node::{Node, Setup};
+use crate::machines::Machines;
+use crate::node::{Node, Origin, Setup};
 use crate::witness::{self, Life};
 use anyhow::{Context, Result, anyhow, bail};
 use std::time::Duration;
@@ -27,6 +28,23 @@ pub struct Options {
     pub memory: &'static str,
     /// More flags for each node.
     pub flags: Vec<String>,
+    /// How the nodes come together.
+    pub form: Form,
+}
+
+/// How the nodes of a cluster come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// All found it, on this machine.
+    Founded,
+    /// All found it, each on a machine of its own ([`crate::machines`]).
+    OnMachines,
+    /// The first founds it alone and is started alone. The test starts the others: so many of them join through the first, the rest use
+    /// the members and carry none.
+    Grown {
+        /// How many join.
+        joining: usize,
+    },
 }
 
 impl Default for Options {
@@ -37,6 +55,7 @@ impl Default for Options {
             cpus: 4,
             memory: "4GiB",
             flags: vec!["--log-max".to_owned(), "256KiB".to_owned()],
+            form: Form::Founded,
         }
     }
 }
@@ -46,7 +65,8 @@ impl Default for Options {
 pub struct Cluster {
     nodes: Vec<Node>,
     options: Options,
-    // After the nodes: dropped last.
+    // After the nodes, in this order: their networks go when they are gone, their files last.
+    machines: Option<Machines>,
     _folder: TempDir,
 }
 
@@ -54,7 +74,8 @@ impl Cluster {
     /// Starts the nodes and waits until each serves and each sees all.
     pub async fn start(options: Options) -> Result<Cluster> {
         let cluster = Cluster::prepare(options)?;
-        for node in &cluster.nodes {
+        let first = if matches!(cluster.options.form, Form::Grown { .. }) { 1 } else { cluster.nodes.len() };
+        for node in &cluster.nodes[..first] {
             node.start()?;
         }
         match cluster.ready().await {
@@ -70,12 +91,12 @@ impl Cluster {
     /// The nodes, none of them started.
     pub fn prepare(options: Options) -> Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("shoal-test-").tempdir()?;
-        let network = Network::take(options.nodes)?;
-        let names: Vec<String> = (1..=options.nodes).map(|number| format!("n{number}")).collect();
-        let peer = |(index, name): (usize, &String)| {
-            format!("{name}=http://{}:{ETCD_PEER_PORT}", network.host(index))
+        let machines = match options.form {
+            Form::OnMachines => Some(Machines::connect(options.nodes)?),
+            Form::Founded | Form::Grown { .. } => None,
         };
-        let initial_cluster = names.iter().enumerate().map(peer).collect::<Vec<_>>().join(",");
+        let network = if machines.is_some() { Network::USUAL } else { Network::take(options.nodes)? };
+        let names: Vec<String> = (1..=options.nodes).map(|number| format!("n{number}")).collect();
         let mut flags = vec![
             "--lease-ttl".to_owned(),
             format!("{}s", options.lease_ttl.as_secs()),
@@ -85,31 +106,38 @@ impl Cluster {
             options.memory.to_owned(),
         ];
         flags.extend(options.flags.iter().cloned());
+        let origins = origins(options.form, network, &names);
         let nodes = names.into_iter().enumerate().map(|(index, name)| {
             Node::new(Setup {
                 data_dir: folder.path().join(&name),
                 name,
                 host: network.host(index),
-                initial_cluster: initial_cluster.clone(),
+                origin: origins[index].clone(),
+                machine: machines.as_ref().map(|machines| machines.machine(index)),
                 flags: flags.clone(),
             })
         });
-        Ok(Cluster { nodes: nodes.collect::<Result<_>>()?, options, _folder: folder })
+        Ok(Cluster { nodes: nodes.collect::<Result<_>>()?, options, machines, _folder: folder })
     }
 
     async fn ready(&self) -> Result<()> {
-        for node in &self.nodes {
+        for node in self.started() {
             node.ready(READY_LIMIT).await?;
         }
         self.whole(READY_LIMIT).await
     }
 
-    /// Waits until every node sees every node.
+    fn started(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_started())
+    }
+
+    /// Waits until every started node sees every started node.
     pub async fn whole(&self, limit: Duration) -> Result<()> {
-        for node in &self.nodes {
+        let expected = self.started().count();
+        for node in self.started() {
             crate::wait::until(&format!("{} to see all nodes", node.name()), limit, async || {
                 let seen = node.api().nodes().await?.len();
-                if seen == self.nodes.len() { Ok(()) } else { Err(anyhow!("it sees {seen}")) }
+                if seen == expected { Ok(()) } else { Err(anyhow!("it sees {seen}")) }
             })
             .await?;
         }
@@ -148,7 +176,12 @@ impl Cluster {
     /// The index of the node whose etcd member leads.
     pub async fn leader(&self) -> Result<usize> {
         for (index, node) in self.nodes.iter().enumerate() {
-            if etcd::leads(node.host()).await.unwrap_or(false) {
+            let host = node.host();
+            let leads = match node.machine() {
+                Some(machine) => machine.inside(move || etcd::leads(host)).await,
+                None => etcd::leads(host).await,
+            };
+            if leads.unwrap_or(false) {
                 return Ok(index);
             }
         }
@@ -170,7 +203,29 @@ impl Cluster {
     /// Ends all nodes and checks that no process, mount or control group of theirs is left.
     pub async fn clear(&self) -> Result<()> {
         let left = futures::future::join_all(self.nodes.iter().map(Node::clear)).await;
-        let left: Vec<String> = left.into_iter().flatten().collect();
+        let mut left: Vec<String> = left.into_iter().flatten().collect();
+        if let Some(machines) = &self.machines
+            && let Err(why) = machines.clear()
+        {
+            left.push(format!("{why:#}"));
+        }
         if left.is_empty() { Ok(()) } else { bail!("at the end:\n{}\n{}", left.join("\n"), self.outputs()) }
     }
+}
+
+/// How each node comes to the store.
+fn origins(form: Form, network: Network, names: &[String]) -> Vec<Origin> {
+    let url = |index: usize, port: u16| format!("http://{}:{port}", network.host(index));
+    let founders = |count: usize| {
+        let member = |index: usize| format!("{}={}", names[index], url(index, ETCD_PEER_PORT));
+        Origin::Founds((0..count).map(member).collect::<Vec<_>>().join(","))
+    };
+    let Form::Grown { joining } = form else { return vec![founders(names.len()); names.len()] };
+    let members = (0..=joining).map(|index| url(index, ETCD_CLIENT_PORT)).collect::<Vec<_>>().join(",");
+    let origin = |index: usize| match index {
+        0 => founders(1),
+        _ if index <= joining => Origin::Joins(url(0, ETCD_CLIENT_PORT)),
+        _ => Origin::Uses(members.clone()),
+    };
+    (0..names.len()).map(origin).collect()
 }

@@ -75,10 +75,19 @@ fn groups_of(attempts: &BTreeSet<String>) -> Vec<PathBuf> {
     found
 }
 
+/// Processes in the control groups of one attempt, `TASK.NUMBER`.
+pub fn processes_of_attempt(attempt: &str) -> Vec<i32> {
+    processes_in(groups_of(&BTreeSet::from([attempt.to_owned()])))
+}
+
 /// Processes in the control groups of a node's attempts: the task's own and the stub.
 pub fn container_processes(data_dir: &Path) -> Vec<i32> {
+    processes_in(groups_of(&attempts_of(data_dir)))
+}
+
+fn processes_in(groups: Vec<PathBuf>) -> Vec<i32> {
     let mut found = BTreeSet::new();
-    for group in groups_of(&attempts_of(data_dir)) {
+    for group in groups {
         let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
     }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod etcd;
 pub mod host;
+pub mod machines;
 pub mod node;
 pub mod programs;
 pub mod suite;

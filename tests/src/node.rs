@@ -2,6 +2,7 @@
 
 use crate::address::{API_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT};
 use crate::api::Api;
+use crate::machines::Machine;
 use crate::{host, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
@@ -9,13 +10,34 @@ use std::fs::{File, OpenOptions};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// An orderly end of the server, etcd's included.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// The end of a runner whose containers are killed.
 const RUNNER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a node comes to its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Founds it, with the others of `name=peer-url,…`.
+    Founds(String),
+    /// Joins it through these client URLs.
+    Joins(String),
+    /// Uses the members at these client URLs and carries none.
+    Uses(String),
+}
+
+impl Origin {
+    fn flag(&self) -> [&str; 2] {
+        match self {
+            Origin::Founds(cluster) => ["--initial-cluster", cluster],
+            Origin::Joins(urls) => ["--join", urls],
+            Origin::Uses(urls) => ["--etcd-endpoints", urls],
+        }
+    }
+}
 
 /// How to start a node.
 #[derive(Clone, Debug)]
@@ -26,8 +48,10 @@ pub struct Setup {
     pub host: Ipv4Addr,
     /// Everything it keeps.
     pub data_dir: PathBuf,
-    /// `name=peer-url,…` of the whole cluster.
-    pub initial_cluster: String,
+    /// How it comes to its store.
+    pub origin: Origin,
+    /// The machine that it runs on; this one when there is none.
+    pub machine: Option<Arc<Machine>>,
     /// More flags.
     pub flags: Vec<String>,
 }
@@ -43,7 +67,11 @@ pub struct Node {
 impl Node {
     /// A node that is not started yet.
     pub fn new(setup: Setup) -> Result<Node> {
-        let api = Api::at(&format!("{}:{API_PORT}", setup.host))?;
+        let api = match &setup.machine {
+            // A socket in the file system is reached from outside the machine's network too, cut off or not.
+            Some(_) => Api::at_socket(&socket_of(&setup.data_dir)),
+            None => Api::at(&format!("{}:{API_PORT}", setup.host))?,
+        };
         Ok(Node { setup, server: Mutex::new(None), api })
     }
 
@@ -59,6 +87,14 @@ impl Node {
     pub fn host(&self) -> Ipv4Addr {
         self.setup.host
     }
+    /// The machine that it runs on; this one when there is none.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.setup.machine.as_deref()
+    }
+    /// Whether it was started and has not been ended by the test.
+    pub fn is_started(&self) -> bool {
+        self.server().is_some()
+    }
     /// Its API.
     pub fn api(&self) -> &Api {
         &self.api
@@ -70,7 +106,11 @@ impl Node {
 
     /// The command that runs it, without its output set up.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(crate::programs::built("shoald")?);
+        let shoald = crate::programs::built("shoald")?;
+        let mut command = match &self.setup.machine {
+            Some(machine) => machine.command(&shoald),
+            None => Command::new(shoald),
+        };
         let host = self.setup.host;
         command
             .args(["--name", &self.setup.name])
@@ -79,11 +119,14 @@ impl Node {
             .args(["--listen", &format!("{host}:{API_PORT}")])
             .args(["--etcd-client-url", &format!("http://{host}:{ETCD_CLIENT_PORT}")])
             .args(["--etcd-peer-url", &format!("http://{host}:{ETCD_PEER_PORT}")])
-            .args(["--initial-cluster", &self.setup.initial_cluster])
+            .args(self.setup.origin.flag())
             .arg("--etcd-binary")
             .arg(crate::programs::etcd()?)
             .args(&self.setup.flags)
             .stdin(Stdio::null());
+        if self.setup.machine.is_some() {
+            command.arg("--listen").arg(format!("unix:{}", socket_of(&self.setup.data_dir).display()));
+        }
         Ok(command)
     }
 
@@ -211,6 +254,10 @@ impl Node {
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
+}
+
+fn socket_of(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("sock")
 }
 
 impl Drop for Node {
