@@ -32,7 +32,7 @@ pub enum Looked {
     Recovered(SpaceReport),
     /// The store is full of data that is in use.
     Full {
-        /// What is in use, on a member.
+        /// What is in use, on the fullest member.
         in_use_bytes: u64,
         /// Whether this look tried to make room.
         tried: bool,
@@ -126,7 +126,7 @@ impl Space {
         let report =
             maintenance::recover_space(&answer.iter().map(|(url, _)| url.clone()).collect::<Vec<_>>())
                 .await?;
-        let in_use_bytes = report.after_bytes / answer.len().max(1) as u64;
+        let in_use_bytes = report.in_use_bytes;
         if room(in_use_bytes) {
             self.vain = None;
             return Ok(Looked::Recovered(report));

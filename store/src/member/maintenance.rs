@@ -4,12 +4,16 @@
 
 use super::health::{Unhealthy, connect, within};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, GetOptions};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// For questions.
 const CALL_DEADLINE: Duration = Duration::from_secs(3);
 /// For a compaction that waits until it is done, and for the defragmentation of one member: 0.4 s per 100,000 keys measured.
 const WORK_DEADLINE: Duration = Duration::from_secs(120);
+/// How often alarms are listed and disarmed at most: a member may raise its own a moment after the others' were listed. One that is
+/// raised still later, or that has no room, is for the next attempt.
+const DISARM_ROUNDS: usize = 3;
 
 /// What one member says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +52,9 @@ pub struct SpaceReport {
     pub before_bytes: u64,
     /// And after.
     pub after_bytes: u64,
-    /// How many alarms were disarmed.
+    /// What is still in use on the member where that is most: each is held to the quota on its own.
+    pub in_use_bytes: u64,
+    /// How many members' alarms were disarmed.
     pub alarms_disarmed: usize,
 }
 
@@ -113,25 +119,41 @@ pub async fn recover_space(endpoints: &[String]) -> Result<SpaceReport, Maintena
     }
     members.sort_by_key(|(_, _, status)| status.is_leader());
     let before_bytes = members.iter().map(|(_, _, status)| status.db_size_bytes).sum();
-    let Some((last_endpoint, last_client, _)) = members.last_mut() else {
+    let Some((last_endpoint, last_client, _)) = members.last() else {
         let why = Unhealthy("no endpoint given".to_owned());
         return Err(MaintenanceError { endpoint: String::new(), why });
     };
     let (endpoint, mut leader) = (*last_endpoint, last_client.clone());
-    let compacted_to = compact_all(&mut leader).await.map_err(at(endpoint))?;
-    let mut after_bytes = 0;
+    let compacted_to = revision(&mut leader).await.map_err(at(endpoint))?;
+    let (mut after_bytes, mut in_use_bytes) = (0, 0);
     for (member, client, _) in &mut members {
+        compact(client, compacted_to).await.map_err(at(member))?;
         within(WORK_DEADLINE, "defragment", client.defragment()).await.map_err(at(member))?;
-        after_bytes += status_by(client).await.map_err(at(member))?.db_size_bytes;
+        let status = status_by(client).await.map_err(at(member))?;
+        after_bytes += status.db_size_bytes;
+        in_use_bytes = in_use_bytes.max(status.db_in_use_bytes);
     }
-    let alarms = alarms_by(&mut leader).await.map_err(at(endpoint))?;
-    for member in &alarms {
-        let mut options = AlarmOptions::new();
-        options.with_member(*member);
-        let disarm = leader.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options));
-        within(CALL_DEADLINE, "disarm", disarm).await.map_err(at(endpoint))?;
+    let alarms_disarmed = disarm(&mut leader).await.map_err(at(endpoint))?;
+    Ok(SpaceReport { compacted_to, before_bytes, after_bytes, in_use_bytes, alarms_disarmed })
+}
+
+/// Disarms the alarms of all members, and tells how many members had one.
+async fn disarm(client: &mut Client) -> Result<usize, Unhealthy> {
+    let mut disarmed = BTreeSet::new();
+    for _ in 0..DISARM_ROUNDS {
+        let raised = alarms_by(client).await?;
+        if raised.is_empty() {
+            break;
+        }
+        for member in &raised {
+            let mut options = AlarmOptions::new();
+            options.with_member(*member);
+            let disarm = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options));
+            within(CALL_DEADLINE, "disarm", disarm).await?;
+        }
+        disarmed.extend(raised);
     }
-    Ok(SpaceReport { compacted_to, before_bytes, after_bytes, alarms_disarmed: alarms.len() })
+    Ok(disarmed.len())
 }
 
 /// Gives the free space of one member's database back to its disk. The member answers nothing meanwhile.
@@ -140,14 +162,20 @@ pub async fn defragment(endpoint: &str) -> Result<(), MaintenanceError> {
     within(WORK_DEADLINE, "defragment", client.defragment()).await.map(drop).map_err(at(endpoint))
 }
 
-/// Drops all history before now. Fine where that has been done already.
-async fn compact_all(client: &mut Client) -> Result<i64, Unhealthy> {
+/// The store's revision now.
+async fn revision(client: &mut Client) -> Result<i64, Unhealthy> {
     let count_only = Some(GetOptions::new().with_count_only());
     let now = within(CALL_DEADLINE, "read revision", client.get("/", count_only)).await?;
-    let revision = now.header().map_or(0, etcd_client::ResponseHeader::revision);
+    Ok(now.header().map_or(0, etcd_client::ResponseHeader::revision))
+}
+
+/// Drops all history up to `revision`, and waits until this member has done so. Each member is asked, although the first one's
+/// request reaches them all: each works by itself, and a request waits only for the member that it was sent to. Where the work has
+/// been ordered before, etcd refuses the request, but still only after it is done; a defragmentation before that gives nothing back.
+async fn compact(client: &mut Client, revision: i64) -> Result<(), Unhealthy> {
     let physical = Some(CompactionOptions::new().with_physical());
     match within(WORK_DEADLINE, "compact", client.compact(revision, physical)).await {
-        Err(error) if error.0.contains("has been compacted") => Ok(revision),
-        done => done.map(|_| revision),
+        Err(error) if error.0.contains("has been compacted") => Ok(()),
+        done => done.map(drop),
     }
 }
