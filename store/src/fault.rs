@@ -1,4 +1,4 @@
-//! Faults at the port: a wrapper over any store that, as a hook says, loses replies, refuses calls, delays them or cuts watches.
+//! Faults at the port: a wrapper over any store that, as a hook says, loses or holds replies, refuses calls, delays them or cuts watches.
 //! For tests; the server runs against it unchanged.
 
 use crate::port::{
@@ -55,10 +55,33 @@ struct Once {
     fired: oneshot::Sender<()>,
 }
 
+/// The reply to one call, which was carried out and has not reached its caller: see [`FaultyStore::hold_reply`].
+pub struct HeldReply {
+    /// Resolves when the call has been carried out.
+    pub carried_out: oneshot::Receiver<()>,
+    /// Lets the caller have its reply, when it is used or dropped.
+    pub release: oneshot::Sender<()>,
+}
+
+struct Hold {
+    matches: Box<dyn Fn(&Call<'_>) -> bool + Send>,
+    carried_out: oneshot::Sender<()>,
+    released: oneshot::Receiver<()>,
+}
+
+impl Hold {
+    async fn wait(self) {
+        // Nobody needs to wait for it, and a release that is dropped is one too.
+        let _ = self.carried_out.send(());
+        let _ = self.released.await;
+    }
+}
+
 #[derive(Default)]
 struct Script {
     hook: Option<Hook>,
     once: Vec<Once>,
+    hold: Vec<Hold>,
 }
 
 /// A store with faults.
@@ -95,6 +118,15 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         happened
     }
 
+    /// Carries out the next call that `matches`, once, and keeps the caller waiting for its reply: what happens until it is released
+    /// comes between the call and what the caller makes of the reply.
+    pub fn hold_reply(&self, matches: impl Fn(&Call<'_>) -> bool + Send + 'static) -> HeldReply {
+        let (carried_out, happened) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        self.lock().hold.push(Hold { matches: Box::new(matches), carried_out, released });
+        HeldReply { carried_out: happened, release }
+    }
+
     /// Ends all watches that are open now, as a lost connection does.
     pub fn cut_watches(&self) {
         self.cuts.send_modify(|count| *count += 1);
@@ -115,12 +147,31 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         script.hook.as_mut().map_or(Fault::None, |hook| hook(call))
     }
 
+    fn take_hold(&self, call: &Call<'_>) -> Option<Hold> {
+        let mut script = self.lock();
+        let at = script.hold.iter().position(|hold| (hold.matches)(call))?;
+        Some(script.hold.remove(at))
+    }
+
     async fn run<T>(
         &self,
         call: Call<'_>,
         inner: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        match self.decide(&call) {
+        let hold = self.take_hold(&call);
+        let reply = self.carry_out(&call, inner).await;
+        if let Some(hold) = hold {
+            hold.wait().await;
+        }
+        reply
+    }
+
+    async fn carry_out<T>(
+        &self,
+        call: &Call<'_>,
+        inner: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        match self.decide(call) {
             Fault::None => inner.await,
             Fault::Unavailable => Err(StoreError::Unavailable("injected".to_owned())),
             Fault::NotApplied => Err(StoreError::Unknown("injected: request lost".to_owned())),

@@ -2,6 +2,7 @@
 
 use crate::fixture::{Cluster, Node, reason, spec, within};
 use shoal_proto::v1;
+use shoal_store::fault::{Call, HeldReply};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -119,6 +120,30 @@ async fn a_follower_sees_the_queue_the_start_each_write_and_the_end() {
     };
     assert_eq!((rest.as_slice(), end.offset), (b"\nlast words".as_slice(), 24));
     assert!(next(&mut chunks).await.is_none());
+}
+
+#[tokio::test]
+async fn a_follower_ends_at_once_where_the_attempt_ended_while_its_record_was_on_its_way() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1).await;
+    let id = running(&node).await;
+    write(&node, &id, 1, b"all of it");
+    let record = format!("/task/{id}");
+    let HeldReply { carried_out, release } =
+        cluster.faults.hold_reply(move |call| matches!(call, Call::Get(key) if **key == record));
+    let end = async {
+        within("the first read of the record", carried_out).await.expect("it is carried out");
+        let mut changes = node.changes.subscribe();
+        node.finish(&id, 0).await;
+        while within("the end to be told", changes.recv()).await.expect("it is told").task.to_string() != id {
+        }
+        release.send(()).expect("the reader waits");
+        Instant::now()
+    };
+    let ((bytes, _, last), ended) = tokio::join!(read_all(&node, follow(&id)), end);
+    assert!(bytes == b"all of it" && last.as_ref().is_some_and(|last| last.end), "{bytes:?} {last:?}");
+    // Not by the slow reconcile, which reads every record again after 10 s.
+    assert!(ended.elapsed() < Duration::from_secs(5), "it ended after {:?}", ended.elapsed());
 }
 
 #[tokio::test]
