@@ -1,7 +1,8 @@
 //! The server's side of the runner: starts the runner program where none answers, speaks its protocol, and survives the loss of either.
 //!
 //! Invariants: an end is passed on exactly as the runner reports it, again after each reconnect until it is forgotten; a start that the runner
-//! has not confirmed is sent again after a reconnect only when the runner does not know the attempt.
+//! has not confirmed is sent again after a reconnect only when the runner does not know the attempt; a stop is sent again after each
+//! reconnect until the attempt has ended.
 
 mod link;
 mod process;
@@ -69,6 +70,7 @@ impl Runner {
             said,
             unconfirmed: BTreeMap::new(),
             doubted: BTreeSet::new(),
+            stopping: BTreeMap::new(),
             dying: Vec::new(),
         };
         (Runner { commands }, client.run(inbox, stop))
@@ -105,6 +107,8 @@ struct Client {
     unconfirmed: BTreeMap<String, Start>,
     /// Starts it refused: its next list says what became of them.
     doubted: BTreeSet<String>,
+    /// Attempts that were asked to end and have not, and their graces in milliseconds. Nobody else asks twice.
+    stopping: BTreeMap<String, u64>,
     /// Who waits for everything to be dead.
     dying: Vec<oneshot::Sender<()>>,
 }
@@ -164,12 +168,17 @@ impl Client {
                 self.unconfirmed.insert(start.id.clone(), (*start).clone());
                 Request::Start(start)
             }
-            Command::Stop { id, grace_ms } => Request::Stop { id, grace_ms },
+            Command::Stop { id, grace_ms } => {
+                let grace = self.stopping.entry(id.clone()).or_insert(grace_ms);
+                *grace = (*grace).min(grace_ms);
+                Request::Stop { id, grace_ms }
+            }
             Command::Forget(id) => Request::Forget { id },
             Command::KillAll(done) => {
                 self.dying.push(done);
                 // What was not started yet must not start later.
                 self.unconfirmed.clear();
+                self.stopping.clear();
                 Request::KillAll
             }
         };
@@ -185,6 +194,7 @@ impl Client {
             }
             Event::Ended { id, end } => {
                 self.unconfirmed.remove(&id);
+                self.stopping.remove(&id);
                 self.say(Said::Ended(id, end));
             }
             Event::AllDead => {
@@ -216,6 +226,12 @@ impl Client {
         }
         for start in self.unconfirmed.values() {
             link.send(&Request::Start(Box::new(start.clone()))).await?;
+        }
+        let alive: BTreeSet<&str> =
+            attempts.iter().filter(|report| report.end.is_none()).map(|report| report.id.as_str()).collect();
+        self.stopping.retain(|id, _| alive.contains(id.as_str()) || self.unconfirmed.contains_key(id));
+        for (id, grace_ms) in &self.stopping {
+            link.send(&Request::Stop { id: id.clone(), grace_ms: *grace_ms }).await?;
         }
         self.say(Said::Has(attempts));
         for id in vanished {

@@ -1,0 +1,113 @@
+//! Goal: what was asked of a runner is carried out however often the connection to it breaks. The runner here is a socket and a script.
+
+use futures::{SinkExt, StreamExt};
+use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Report, Request, VERSION};
+use shoal_server::runner::{Runner, RunnerConfig, Said};
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::bytes::Bytes;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One connection that the client has made.
+struct Connection(Framed<UnixStream, LengthDelimitedCodec>);
+
+impl Connection {
+    /// Accepts, hears the greeting and answers with these attempts, alive.
+    async fn greet(listener: &UnixListener, alive: &[&str]) -> Connection {
+        let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+        let (stream, _) = accepted.expect("the client did not connect").expect("a connection");
+        let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
+        let mut connection = Connection(Framed::new(stream, codec));
+        assert_eq!(connection.request("a greeting").await, Request::Hello { version: VERSION });
+        let attempts = alive.iter().map(|id| Report { id: (*id).to_owned(), end: None }).collect();
+        connection.tell(&Event::Welcome { version: VERSION, attempts }).await;
+        connection
+    }
+
+    async fn request(&mut self, what: &str) -> Request {
+        let frame = tokio::time::timeout(PATIENCE, self.0.next()).await;
+        let frame = frame.unwrap_or_else(|_| panic!("{what} did not come")).expect("open").expect("a frame");
+        serde_json::from_slice(&frame).expect("a request")
+    }
+
+    async fn tell(&mut self, event: &Event) {
+        let bytes = serde_json::to_vec(event).expect("an event has a form");
+        self.0.send(Bytes::from(bytes)).await.expect("the client listens");
+    }
+}
+
+struct World {
+    listener: UnixListener,
+    runner: Runner,
+    said: mpsc::UnboundedReceiver<Said>,
+    _work: JoinSet<anyhow::Result<()>>,
+    _dir: tempfile::TempDir,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let listener = UnixListener::bind(dir.path().join("runner.sock")).expect("a socket");
+    let config = RunnerConfig {
+        binary: "/nonexistent/runner".into(),
+        state_dir: dir.path().to_owned(),
+        attempts_dir: dir.path().join("attempts"),
+    };
+    let (say, said) = mpsc::unbounded_channel();
+    let (runner, client) = Runner::new(config, say, CancellationToken::new());
+    let mut work = JoinSet::new();
+    work.spawn(client);
+    World { listener, runner, said, _work: work, _dir: dir }
+}
+
+fn stop(id: &str, grace_ms: u64) -> Request {
+    Request::Stop { id: id.to_owned(), grace_ms }
+}
+
+#[tokio::test]
+async fn a_stop_that_was_lost_with_its_runner_is_sent_to_the_next() {
+    let mut world = world();
+    let mut first = Connection::greet(&world.listener, &["a.1"]).await;
+    world.runner.stop("a.1".to_owned(), 70).await.expect("the client runs");
+    assert_eq!(first.request("the stop").await, stop("a.1", 70));
+    // Killed before it did anything; the stub lives on, and the next runner adopts it.
+    drop(first);
+    let mut second = Connection::greet(&world.listener, &["a.1"]).await;
+    assert_eq!(second.request("the stop, again").await, stop("a.1", 70));
+    world.said.recv().await.expect("the client runs");
+}
+
+#[tokio::test]
+async fn a_stop_is_not_sent_again_once_its_attempt_has_ended() {
+    let world = world();
+    let mut first = Connection::greet(&world.listener, &["a.1", "b.1"]).await;
+    for id in ["a.1", "b.1"] {
+        world.runner.stop(id.to_owned(), 70).await.expect("the client runs");
+        first.request("the stop").await;
+    }
+    drop(first);
+    let mut second = Connection::greet(&world.listener, &["b.1"]).await;
+    assert_eq!(second.request("the stop of the one that lives").await, stop("b.1", 70));
+    world.runner.forget("a.1".to_owned()).await.expect("the client runs");
+    assert_eq!(second.request("what comes next").await, Request::Forget { id: "a.1".to_owned() });
+}
+
+#[tokio::test]
+async fn a_fence_is_asked_for_again_and_over_only_when_all_are_dead() {
+    let world = world();
+    let mut first = Connection::greet(&world.listener, &["a.1"]).await;
+    let runner = world.runner.clone();
+    let mut fence = tokio::spawn(async move { runner.kill_all().await });
+    assert_eq!(first.request("the fence").await, Request::KillAll);
+    drop(first);
+    let mut second = Connection::greet(&world.listener, &["a.1"]).await;
+    assert_eq!(second.request("the fence, again").await, Request::KillAll);
+    assert!(futures::poll!(&mut fence).is_pending());
+    second.tell(&Event::AllDead).await;
+    let over = tokio::time::timeout(PATIENCE, fence).await.expect("the fence does not end");
+    over.expect("no panic").expect("the client runs");
+}
