@@ -17,6 +17,7 @@ use shoal_store::port::Store;
 use shoal_store::record::Stored;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Proposals waiting to be taken up, all sources together; a source that finds it full waits.
 const QUEUE_LEN: usize = 4096;
+/// Beyond its deadline a proposal that is being decided has this long to say how that went.
+const TURN_SLACK: Duration = Duration::from_millis(500);
 /// A record's assumed size where only its proposal is known.
 const BYTES_GUESS: usize = 2048;
 
@@ -99,13 +102,22 @@ impl Proposer {
     ) -> Result<Settled, ProposeError> {
         let (reply, answer) = oneshot::channel();
         let proposal = Proposal { task, transition, known, deadline, reply };
-        self.queue.send(proposal).await.map_err(|_| ProposeError::Stopping)?;
-        answer.await.unwrap_or(Err(ProposeError::Stopping))
+        let decided = async {
+            self.queue.send(proposal).await.map_err(|_| ProposeError::Stopping)?;
+            answer.await.unwrap_or(Err(ProposeError::Stopping))
+        };
+        match deadline {
+            None => decided.await,
+            // Its turn may never come while the batches before it wait for a store that is away or full.
+            Some(at) => tokio::time::timeout_at(at + TURN_SLACK, decided).await.unwrap_or_else(|_| {
+                Err(ProposeError::Unavailable("no decision in time; it may yet be made".to_owned()))
+            }),
+        }
     }
 }
 
 /// How long an API call waits for its transition.
-const API_PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
+const API_PATIENCE: Duration = Duration::from_secs(8);
 
 #[async_trait]
 impl seam::Propose for Proposer {

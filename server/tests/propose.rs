@@ -6,6 +6,7 @@ use shoal_core::task::{Cancel, Exit, ExitHow, Task, TaskState};
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Illegal, Outcome, Transition};
 use shoal_server::propose::{Proposer, Settled};
+use shoal_server::seam::ProposeError;
 use shoal_store::fault::{Call, Fault, FaultyStore};
 use shoal_store::key::Key;
 use shoal_store::memory::MemoryStore;
@@ -202,4 +203,37 @@ async fn many_proposals_share_few_transactions() {
     assert!(settled.iter().all(|s| matches!(s, Settled::Committed(_))));
     let txns = world.proposer.counters.txns.load(std::sync::atomic::Ordering::Relaxed);
     assert!(txns <= 20, "{txns} transactions for 200 moves");
+}
+
+#[tokio::test]
+async fn a_call_with_a_deadline_is_answered_though_every_batch_waits_for_a_store_that_is_full() {
+    let world = World::new().await;
+    let mut waiting = JoinSet::new();
+    // As many results as may be in flight, each in a batch of its own, and one more.
+    for n in 1..=4 {
+        let task = world.submit(n).await;
+        world.propose(task, world.steal()).await;
+    }
+    world.faulty.set_hook(|call| if is_txn(call) { Fault::Unavailable } else { Fault::None });
+    for n in 1..=4 {
+        let (proposer, finish) = (world.proposer.clone(), world.finish(0));
+        waiting.spawn(async move { proposer.settle(TaskId(Uuid::from_u128(n)), finish, None, None).await });
+        let before = world.proposer.counters.txns.load(std::sync::atomic::Ordering::Relaxed);
+        let sent = || world.proposer.counters.txns.load(std::sync::atomic::Ordering::Relaxed) > before;
+        while n < 4 && !sent() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let deadline = Some(tokio::time::Instant::now() + Duration::from_millis(50));
+    let call = world.proposer.settle(TaskId(Uuid::from_u128(1)), cancel(), None, deadline);
+    let answer = tokio::time::timeout(PATIENCE, call).await.expect("the call hangs");
+    assert!(matches!(answer, Err(ProposeError::Unavailable(_))), "{answer:?}");
+    world.faulty.clear();
+    while let Some(settled) = waiting.join_next().await {
+        let settled = settled.expect("no panic").expect("not stopping");
+        assert!(
+            matches!(committed(&settled).state, TaskState::Complete { .. }),
+            "canceled long after the call"
+        );
+    }
 }

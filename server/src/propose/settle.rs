@@ -92,6 +92,12 @@ impl Settle {
 
     /// Applies the transition; a refusal by a record that may be stale is checked against the store's own word.
     async fn apply(&self, (proposal, record): (Proposal, Option<Stored<Task>>)) -> Option<Ready> {
+        if expired(&proposal) {
+            // Whoever asked has been told so, and may have decided otherwise since.
+            let late = ProposeError::Unavailable("no decision in time".to_owned());
+            let _ = proposal.reply.send(Err(late));
+            return None;
+        }
         let Some(guard) = self.guard(&proposal.transition) else {
             return refuse(proposal, Illegal::NotOwner, None);
         };
