@@ -4,6 +4,7 @@
 mod support;
 
 use rustix::process::Signal;
+use shoal_container::cgroup::Cgroups;
 use shoal_container::protocol::{Cause, Limits, Request};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -83,16 +84,19 @@ fn a_stranger_in_a_tasks_group_is_killed_and_does_not_hold_its_end_up() {
 }
 
 #[test]
-fn runners_that_start_while_others_end_have_their_groups() {
+fn groups_can_be_had_while_other_runners_take_theirs_away() {
+    let limits = Limits { cpu_milli: 1000, memory_bytes: 64 << 20, pids_max: 8 };
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..4 {
-                    let mut runner = TestRunner::new();
-                    assert_eq!(runner.output("a.1", "echo ran"), "ran\n");
-                    runner.signal(Signal::TERM);
-                    assert!(runner.join().success());
-                    assert_eq!(runner.groups(), Vec::<PathBuf>::new());
+                let state = tempfile::tempdir().unwrap();
+                for _ in 0..200 {
+                    let cgroups = Cgroups::prepare(state.path()).unwrap();
+                    let group = cgroups.group("a.1");
+                    group.create().unwrap();
+                    group.limit(&limits).unwrap();
+                    group.remove().unwrap();
+                    cgroups.remove();
                 }
             });
         }
