@@ -5,7 +5,8 @@ use crate::membership::Voters;
 use anyhow::Context;
 use shoal_store::etcd::EtcdStore;
 use shoal_store::member::{
-    Cluster, InitialCluster, Member, MemberConfig, MemberState, Origin, Started, maintenance, warning,
+    Cluster, InitialCluster, Member, MemberConfig, MemberState, Origin, Started, cluster_by, maintenance,
+    warning,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct OpenStore {
     pub member: Option<Member>,
     /// Whether a lease that etcd reports gone has lasted its whole time to live: fixed in later versions.
     pub leases_trusted: bool,
-    /// The members as the own member sees them; never changes where there is none inside.
+    /// The members as the own member sees them; where there is none inside, those that were given.
     cluster: watch::Receiver<Cluster>,
     known_path: PathBuf,
 }
@@ -105,10 +106,15 @@ impl OpenStore {
             let mut said = None;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = usual_start(member) => {}
+                () = usual_start(member.clone()) => {}
             }
+            let mut now = cluster.borrow().clone();
             loop {
-                let now = cluster.borrow_and_update().clone();
+                now = match &member {
+                    Some(_) => cluster.borrow_and_update().clone(),
+                    // What was given may be one member of several, or they have changed since.
+                    None => cluster_by(&now.endpoints).await.unwrap_or(now),
+                };
                 store.learn(&now.endpoints).await?;
                 // A member that has just started knows itself alone; what an earlier life knew is better.
                 if now.endpoints.len() > 1 {

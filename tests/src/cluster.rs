@@ -39,8 +39,8 @@ pub enum Form {
     Founded,
     /// All found it, each on a machine of its own ([`crate::machines`]).
     OnMachines,
-    /// The first founds it alone and is started alone. The test starts the others: so many of them join through the first, the rest use
-    /// the members and carry none.
+    /// The first founds it alone and is started alone. The test starts the others: so many of them join through the first, the rest
+    /// carry no member and are told of the first alone.
     Grown {
         /// How many join.
         joining: usize,
@@ -221,11 +221,10 @@ fn origins(form: Form, network: Network, names: &[String]) -> Vec<Origin> {
         Origin::Founds((0..count).map(member).collect::<Vec<_>>().join(","))
     };
     let Form::Grown { joining } = form else { return vec![founders(names.len()); names.len()] };
-    let members = (0..=joining).map(|index| url(index, ETCD_CLIENT_PORT)).collect::<Vec<_>>().join(",");
     let origin = |index: usize| match index {
         0 => founders(1),
         _ if index <= joining => Origin::Joins(url(0, ETCD_CLIENT_PORT)),
-        _ => Origin::Uses(members.clone()),
+        _ => Origin::Uses(url(0, ETCD_CLIENT_PORT)),
     };
     (0..names.len()).map(origin).collect()
 }

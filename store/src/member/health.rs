@@ -1,6 +1,7 @@
 //! Whether a member serves, by asking it: a linearizable read for a voter, its status for a learner (which serves no linearizable
 //! reads). Every call has a deadline; a frozen member is an unhealthy one, never a call that hangs.
 
+use super::state::Cluster;
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use std::time::Duration;
 
@@ -54,6 +55,18 @@ pub(super) struct Voters {
     pub(super) count: usize,
     /// Client URLs of those that have started.
     pub(super) urls: Vec<String>,
+}
+
+/// Voters and endpoints as the first of these members that answers has them: for a node that carries none.
+pub async fn cluster_by(endpoints: &[String]) -> Result<Cluster, Unhealthy> {
+    let mut last = Unhealthy("no endpoint given".to_owned());
+    for endpoint in endpoints {
+        match Prober::new(endpoint.clone()).voters().await {
+            Ok(Voters { count, urls }) => return Ok(Cluster { endpoints: urls, voters: count }),
+            Err(error) => last = Unhealthy(format!("{endpoint}: {error}")),
+        }
+    }
+    Err(last)
 }
 
 /// Asks one member again and again over one connection.

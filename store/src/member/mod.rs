@@ -30,7 +30,7 @@ pub use binary::{Binary, Version};
 pub use bootstrap::InitialCluster;
 pub use config::{MemberConfig, Origin};
 pub use error::{MemberError, WaitError};
-pub use health::{Role, Unhealthy};
+pub use health::{Role, Unhealthy, cluster_by};
 pub use start::Started;
 pub use state::{Cluster, MemberState};
 pub use url::MemberUrl;
