@@ -17,9 +17,17 @@ use std::path::{Path, PathBuf};
 /// Why a group could not be made, limited or joined.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// A controller that limits need is not mounted or not delegated.
+    /// A controller that limits need is not mounted.
     #[error("the {0} cgroup controller is not available")]
     Controller(&'static str),
+    /// A controller that limits need is not available to a group of v2.
+    #[error("the {controller} cgroup controller is not delegated to {group}")]
+    NotDelegated {
+        /// Its name.
+        controller: &'static str,
+        /// The group that lacks it.
+        group: PathBuf,
+    },
     /// A file or directory operation failed.
     #[error("cannot {action} {path}: {source}")]
     File {

@@ -70,8 +70,8 @@ fn descend(base: &Path, relative: &Path) -> Result<PathBuf, CgroupError> {
 fn delegate(dir: &Path) -> Result<(), CgroupError> {
     let control = dir.join("cgroup.subtree_control");
     let available = read(&dir.join("cgroup.controllers"))?;
-    if let Some(name) = CONTROLLERS.into_iter().find(|name| !has(&available, name)) {
-        return Err(CgroupError::Controller(name));
+    if let Some(controller) = CONTROLLERS.into_iter().find(|name| !has(&available, name)) {
+        return Err(CgroupError::NotDelegated { controller, group: dir.to_owned() });
     }
     let enabled = read(&control)?;
     if CONTROLLERS.iter().all(|name| has(&enabled, name)) {
