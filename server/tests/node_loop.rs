@@ -1,0 +1,177 @@
+//! Goal: the whole loop of a node, over a store with faults and with real containers, starts each attempt once, loses no result, and has
+//! nothing alive when it comes back under a new identity.
+
+mod support;
+
+use shoal_core::id::{AttemptId, TaskId};
+use shoal_core::task::{Exit, ExitHow, Task, TaskState};
+use shoal_store::fault::{Call, Fault};
+use shoal_store::port::Op;
+use std::sync::{Arc, Mutex};
+use support::{TTL, World, lives};
+
+fn first(task: TaskId) -> AttemptId {
+    AttemptId { task, number: 1 }
+}
+
+fn completed(task: &Task, code: u8) -> bool {
+    let exit = Exit { how: ExitHow::Code(code), oom_killed: false };
+    task.state == TaskState::Complete { exit }
+}
+
+/// A batch of moves, as the proposer sends it.
+fn is_batch(call: &Call<'_>) -> bool {
+    matches!(call, Call::Txn(txn) if txn.then.iter().any(|op| matches!(op, Op::Txn(_))))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steal_whose_reply_is_lost_starts_its_container_exactly_once() {
+    let world = World::new();
+    let lost = world.store.once(Fault::LoseReply, is_batch);
+    let server = world.serve();
+    let task = world.submit(1, "echo ran; exit 7").await;
+    let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+    lost.await.expect("the reply was lost");
+    assert!(completed(&ended, 7), "{ended:?}");
+    assert_eq!(ended.attempts.len(), 1);
+    assert_eq!(world.started(), [first(task).to_string()]);
+    assert_eq!(world.log(first(task)), "ran\n");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_lease_kills_everything_before_the_node_is_back_under_a_new_identity() {
+    let world = World::new();
+    let mut server = world.serve();
+    let old = server.identity_when("it is registered", |_| true).await;
+    let task = world.submit(1, "echo began; [ $SHOAL_ATTEMPT = 1 ] && sleep 1000; exit 0").await;
+    world.log_when(first(task), "began").await;
+    let (attempts_dir, at_grant) = (world.attempts_dir(), Arc::new(Mutex::new(None)));
+    let seen = at_grant.clone();
+    world.store.set_hook(move |call| {
+        if matches!(call, Call::LeaseGrant) {
+            seen.lock().expect("no panic").get_or_insert_with(|| lives(&attempts_dir, first(task)));
+        }
+        Fault::None
+    });
+    world.memory.advance(TTL * 2);
+    server.identity_when("it has a new identity", |now| now != old).await;
+    assert_eq!(*at_grant.lock().expect("no panic"), Some(false), "alive while the node registered anew");
+    let ended = world.task_when("its next attempt is complete", task, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 0), "{ended:?}");
+    assert_eq!(ended.attempts.iter().map(|a| a.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(ended.attempts[0].node, old);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_watches_and_compaction_in_the_middle_of_work_lose_nothing() {
+    let world = World::new();
+    let server = world.serve();
+    let mut tasks = Vec::new();
+    for n in 0..30 {
+        tasks.push(world.submit(n, "exit 3").await);
+        if n % 5 == 4 {
+            // What happens between the cut and the next list is never watched.
+            world.store.cut_watches();
+            world.memory.compact(world.memory.revision()).expect("a present revision");
+        }
+    }
+    for task in tasks {
+        let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+        assert!(completed(&ended, 3), "{ended:?}");
+        assert_eq!(ended.attempts.len(), 1, "{ended:?}");
+    }
+    assert_eq!(world.started().len(), 30);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_server_keeps_its_identity_and_adopts_what_runs_and_what_has_ended() {
+    let world = World::new();
+    let mut server = world.serve();
+    let old = server.identity_when("it is registered", |_| true).await;
+    let ends_meanwhile = world.submit(1, "echo began; sleep 1; exit 7").await;
+    let ends_after = world.submit(2, "echo began; sleep 3; exit 8").await;
+    world.log_when(first(ends_meanwhile), "began").await;
+    world.log_when(first(ends_after), "began").await;
+    server.stop().await;
+    world.ended_here(first(ends_meanwhile)).await;
+    assert!(!world.task(ends_meanwhile).await.state.is_terminal(), "nobody was there to record it");
+    let mut server = world.serve();
+    assert_eq!(server.identity_when("it is registered again", |_| true).await, old);
+    for (task, code) in [(ends_meanwhile, 7), (ends_after, 8)] {
+        let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+        assert!(completed(&ended, code), "{ended:?}");
+        assert_eq!(ended.attempts.len(), 1, "{ended:?}");
+        assert_eq!(world.log(first(task)), "began\n");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_reaches_containers_whose_runner_has_just_died() {
+    let world = World::new();
+    let mut server = world.serve();
+    let old = server.identity_when("it is registered", |_| true).await;
+    let task = world.submit(1, "echo began; [ $SHOAL_ATTEMPT = 1 ] && sleep 1000; exit 0").await;
+    world.log_when(first(task), "began").await;
+    let (attempts_dir, at_grant) = (world.attempts_dir(), Arc::new(Mutex::new(None)));
+    let seen = at_grant.clone();
+    world.store.set_hook(move |call| {
+        if matches!(call, Call::LeaseGrant) {
+            seen.lock().expect("no panic").get_or_insert_with(|| lives(&attempts_dir, first(task)));
+        }
+        Fault::None
+    });
+    world.kill_runner();
+    world.memory.advance(TTL * 2);
+    server.identity_when("it has a new identity", |now| now != old).await;
+    assert_eq!(*at_grant.lock().expect("no panic"), Some(false), "alive while the node registered anew");
+    let ended = world.task_when("its next attempt is complete", task, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 0), "{ended:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_goes_on_when_the_runner_is_killed_under_it() {
+    let world = World::new();
+    let server = world.serve();
+    let tasks = [world.submit(1, "echo began; sleep 2; exit 7").await, world.submit(2, "exit 8").await];
+    world.log_when(first(tasks[0]), "began").await;
+    world.kill_runner();
+    let late = world.submit(3, "exit 9").await;
+    for (task, code) in [(tasks[0], 7), (tasks[1], 8), (late, 9)] {
+        let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+        assert!(completed(&ended, code), "{ended:?}");
+    }
+    // The others may have been in the middle of their start; this one ran, and its stub with it.
+    assert_eq!(world.task(tasks[0]).await.attempts.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn results_outlive_a_full_store_and_a_restart_meanwhile() {
+    let world = World::new();
+    let server = world.serve();
+    let task = world.submit(1, "echo began; sleep 1; exit 7").await;
+    world.log_when(first(task), "began").await;
+    let full = Arc::new(Mutex::new(0));
+    let refused = full.clone();
+    world.store.set_hook(move |call| {
+        *refused.lock().expect("no panic") += u32::from(is_batch(call));
+        Fault::None
+    });
+    world.memory.set_full(true);
+    world.ended_here(first(task)).await;
+    world.when("its result is refused twice", || *full.lock().expect("no panic") >= 2).await;
+    server.stop().await;
+    let mut server = world.serve();
+    server.identity_when("it goes on under its old identity", |_| true).await;
+    assert!(matches!(world.task(task).await.state, TaskState::Running { .. }), "a full store took a result");
+    world.memory.set_full(false);
+    let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 7), "{ended:?}");
+    assert_eq!(ended.attempts.len(), 1, "{ended:?}");
+    server.stop().await;
+}
