@@ -1,20 +1,22 @@
 //! The node's journal of results (`DATA/journal.jsonl`): an end is on disk, and its log before it, before anybody proposes `complete`.
 //! So a result survives a power cut, a full store, and a store that is away for a while.
 //!
+//! The file is written anew with what is still waited for whenever most of it is not: it stays within twice that, or 256 KiB.
+//!
 //! Format: one JSON object a line, `{"id": "TASK.NUMBER", "outcome": {...}}`; a torn last line is ignored. Only add fields.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use shoal_core::id::AttemptId;
 use shoal_core::transition::Outcome;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The file is emptied when nothing in it is waited for and it is longer than this.
+/// The file is not written anew before it is longer than this.
 const TRIM_BYTES: u64 = 256 << 10;
 /// Ends waiting to be written; who finds it full waits.
 const QUEUE_LEN: usize = 1024;
@@ -37,9 +39,15 @@ struct Line {
 /// The open journal.
 pub struct Journal {
     file: File,
+    path: PathBuf,
     attempts_dir: PathBuf,
-    open: BTreeSet<AttemptId>,
+    /// What is in the file and not let go.
+    open: BTreeMap<AttemptId, Outcome>,
     bytes: u64,
+    /// When the file has this length it is looked at whether most of it is let go.
+    trim_at_bytes: u64,
+    /// The last line may be half a line: the next one must not be its end.
+    torn: bool,
 }
 
 impl Journal {
@@ -54,13 +62,16 @@ impl Journal {
         };
         let ends: Vec<(AttemptId, Outcome)> = lines.iter().filter_map(parse).collect();
         let bytes = file.metadata()?.len();
-        let mut file = file;
-        if bytes > 0 {
-            // A torn last line must not swallow the next one.
-            file.write_all(b"\n")?;
-        }
-        let open = ends.iter().map(|(id, _)| *id).collect();
-        Ok((Journal { file, attempts_dir: attempts_dir.to_owned(), open, bytes }, ends))
+        let journal = Journal {
+            file,
+            path: path.to_owned(),
+            attempts_dir: attempts_dir.to_owned(),
+            open: ends.iter().cloned().collect(),
+            bytes,
+            trim_at_bytes: TRIM_BYTES,
+            torn: bytes > 0,
+        };
+        Ok((journal, ends))
     }
 
     /// Writes and lets go; returns what is on disk now. Blocks for the disk.
@@ -70,9 +81,8 @@ impl Journal {
             match entry {
                 Entry::Ended(id, outcome) => {
                     self.sync_log(*id)?;
-                    serde_json::to_writer(&mut text, &Line { id: id.to_string(), outcome: outcome.clone() })?;
-                    text.push(b'\n');
-                    self.open.insert(*id);
+                    push_line(&mut text, *id, outcome)?;
+                    self.open.insert(*id, outcome.clone());
                 }
                 Entry::Recorded(id) => {
                     self.open.remove(id);
@@ -80,13 +90,38 @@ impl Journal {
             }
         }
         if !text.is_empty() {
+            if std::mem::replace(&mut self.torn, true) {
+                text.insert(0, b'\n');
+            }
             self.file.write_all(&text)?;
+            self.torn = false;
             self.file.sync_data()?;
             self.bytes += text.len() as u64;
-        } else if self.open.is_empty() && self.bytes > TRIM_BYTES {
-            self.file.set_len(0)?;
-            self.bytes = 0;
         }
+        self.trim()
+    }
+
+    /// Writes the file anew where that makes it half as long or less. What is waited for is on disk at each moment.
+    fn trim(&mut self) -> anyhow::Result<()> {
+        if self.bytes <= self.trim_at_bytes {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for (id, outcome) in &self.open {
+            push_line(&mut text, *id, outcome)?;
+        }
+        let bytes = text.len() as u64;
+        self.trim_at_bytes = TRIM_BYTES.max(bytes * 2);
+        if self.bytes <= self.trim_at_bytes {
+            return Ok(());
+        }
+        let temporary = self.path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &self.path)?;
+        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        (self.file, self.bytes, self.torn) = (File::options().append(true).open(&self.path)?, bytes, false);
         Ok(())
     }
 
@@ -133,6 +168,12 @@ impl Journal {
     }
 }
 
+fn push_line(text: &mut Vec<u8>, id: AttemptId, outcome: &Outcome) -> serde_json::Result<()> {
+    serde_json::to_writer(&mut *text, &Line { id: id.to_string(), outcome: outcome.clone() })?;
+    text.push(b'\n');
+    Ok(())
+}
+
 /// The journal's inbox.
 pub fn inbox() -> (mpsc::Sender<Entry>, mpsc::Receiver<Entry>) {
     mpsc::channel(QUEUE_LEN)
@@ -162,6 +203,39 @@ mod tests {
         assert_eq!(ends, std::slice::from_ref(&a));
         journal.write(&[Entry::Ended(b.0, b.1.clone())]).unwrap();
         assert_eq!(Journal::open(&path, dir.path()).unwrap().1, [a, b]);
+    }
+
+    #[test]
+    fn a_torn_line_of_a_full_disk_does_not_swallow_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path, dir.path()).unwrap();
+        let (a, b) = (end(1), end(2));
+        journal.write(&[Entry::Ended(a.0, a.1.clone())]).unwrap();
+        // A write that came half through, as the server sees it: an error, and a file that it does not know.
+        let good = std::mem::replace(&mut journal.file, File::open("/dev/null").unwrap());
+        journal.write(&[Entry::Ended(end(3).0, end(3).1)]).unwrap_err();
+        journal.file = good;
+        journal.file.write_all(b"{\"id\": \"ha").unwrap();
+        journal.write(&[Entry::Ended(b.0, b.1.clone())]).unwrap();
+        assert_eq!(Journal::open(&path, dir.path()).unwrap().1, [a, b]);
+    }
+
+    #[test]
+    fn one_result_that_waits_does_not_let_it_grow_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let (mut journal, _) = Journal::open(&path, dir.path()).unwrap();
+        let waits = end(1);
+        journal.write(&[Entry::Ended(waits.0, waits.1.clone())]).unwrap();
+        for n in 2..50 {
+            let many: Vec<_> = (n * 1000..n * 1000 + 200).map(end).collect();
+            let ended = many.iter().map(|(id, outcome)| Entry::Ended(*id, outcome.clone()));
+            journal.write(&ended.collect::<Vec<_>>()).unwrap();
+            journal.write(&many.iter().map(|(id, _)| Entry::Recorded(*id)).collect::<Vec<_>>()).unwrap();
+            assert!(std::fs::metadata(&path).unwrap().len() < 2 * TRIM_BYTES);
+        }
+        assert!(Journal::open(&path, dir.path()).unwrap().1.contains(&waits));
     }
 
     #[test]

@@ -36,8 +36,9 @@ impl NodeLoop {
                 None => Found::Alive,
                 Some(Outcome::Vanished(why)) => Found::Ended(journaled.unwrap_or(Outcome::Vanished(why))),
                 Some(seen) => {
-                    self.ports.journal.send(Entry::Ended(attempt, seen.clone())).await?;
-                    Found::Ended(seen)
+                    // It and its log go to disk first: the core hears of it from the journal.
+                    self.ports.journal.send(Entry::Ended(attempt, seen)).await?;
+                    continue;
                 }
             };
             let event = Event::Adopted { attempt, found };
