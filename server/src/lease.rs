@@ -152,7 +152,7 @@ impl Keeper {
             match self.try_register(node).await {
                 Ok((lease, created)) => {
                     page.advance_to(self.deadline_after(sent));
-                    let saved = Saved::new(node, &self.entry.name, lease.0, created)?;
+                    let saved = Saved::new(&self.identity_path(), node, &self.entry.name, lease.0, created)?;
                     saved.store(&self.identity_path())?;
                     return Ok(Registration { saved, page });
                 }
