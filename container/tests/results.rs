@@ -2,7 +2,7 @@
 
 mod support;
 
-use shoal_container::protocol::{Cause, Limits, Root};
+use shoal_container::protocol::{Cause, Limits, Request, Root};
 use support::TestRunner;
 use support::groups::unified;
 
@@ -61,6 +61,21 @@ fn a_container_that_cannot_be_set_up_says_which_step_failed() {
     start.deadline_page = "/no/such/page".into();
     let cause = runner.run(start).cause;
     assert!(matches!(&cause, Cause::Setup(why) if why.contains("/no/such/page")), "{cause:?}");
+}
+
+#[test]
+fn an_attempt_without_room_for_its_directory_has_not_started_and_does_not_start_later() {
+    let mut runner = TestRunner::new();
+    let (attempts, away) = (runner.path("attempts"), runner.path("away"));
+    std::fs::rename(&attempts, &away).unwrap();
+    let start = runner.script("a.1", "exit 0");
+    let cause = runner.run(start.clone()).cause;
+    assert!(matches!(&cause, Cause::Setup(what) if what.contains("cannot make the directory")), "{cause:?}");
+    std::fs::rename(&away, &attempts).unwrap();
+    assert_eq!(runner.run(start).cause, cause, "the server may ask again before it has recorded the end");
+    assert!(!attempts.join("a.1").exists());
+    runner.send(&Request::Forget { id: "a.1".to_owned() });
+    assert_eq!(runner.connect(), [], "it is forgotten though there was nothing to mark");
 }
 
 #[test]

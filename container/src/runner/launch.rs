@@ -39,11 +39,15 @@ impl Runner {
         if let Err(why) = self.acceptable(&start) {
             return self.refuse(Some(start.id), why);
         }
+        if self.attempts.number(&start.id).is_some() {
+            return self.again(start.id);
+        }
         let dir = AttemptDir::at(&self.options.attempts_dir, &start.id);
         match dir.create() {
             Ok(()) => {}
             Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => return self.again(start.id),
-            Err(error) => return self.refuse(Some(start.id), error.to_string()),
+            // A full disk: this is known until it is forgotten, so that the id does not start once there is room.
+            Err(error) => return self.not_launched(start.id, Cause::Setup(error.to_string())),
         }
         if let Err(error) = self.launch(&start, &dir) {
             let cause = Cause::Setup(error.to_string());
@@ -51,10 +55,15 @@ impl Runner {
             if let Ok(status) = dir.open_status() {
                 let _ = StatusRecord::new(cause.clone(), false).append(status.as_fd());
             }
-            let end = End { cause, oom_killed: false, log_truncated: false };
-            self.attempts.insert(start.id.clone(), Phase::Ended(end.clone()));
-            self.tell(&Event::Ended { id: start.id, end });
+            self.not_launched(start.id, cause);
         }
+    }
+
+    /// An end of which nothing was forked.
+    fn not_launched(&mut self, id: String, cause: Cause) {
+        let end = End { cause, oom_killed: false, log_truncated: false };
+        self.attempts.insert(id.clone(), Phase::Ended(end.clone()));
+        self.tell(&Event::Ended { id, end });
     }
 
     /// What can be known to be wrong before anything is made.

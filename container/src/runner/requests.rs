@@ -83,14 +83,16 @@ impl Runner {
         if self.attempts.end(&id).is_none() {
             return self.refuse(Some(id), "it has not ended, or is forgotten already".to_owned());
         }
-        match AttemptDir::at(&self.options.attempts_dir, &id).set_done() {
-            Ok(()) => {
+        let dir = AttemptDir::at(&self.options.attempts_dir, &id);
+        match dir.set_done() {
+            // Kept, so that the next Welcome brings it up again.
+            Err(error) if dir.path().exists() => self.refuse(Some(id), error.to_string()),
+            // Without a directory there is nothing to mark: it could not be made, or somebody has removed it.
+            Ok(()) | Err(_) => {
                 if let Some(number) = self.attempts.number(&id) {
                     self.attempts.remove(number);
                 }
             }
-            // Kept, so that the next Welcome brings it up again.
-            Err(error) => self.refuse(Some(id), error.to_string()),
         }
     }
 
