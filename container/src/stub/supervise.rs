@@ -35,7 +35,6 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         sys::exit_now(1)
     };
     drop((output_end, exec_end));
-    privileges::reduce_stub()?;
     let mut supervisor = Supervisor {
         job,
         main,
@@ -52,7 +51,11 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         kill_at_ms: None,
         timed_out: false,
     };
-    supervisor.run()
+    let Err(error) = privileges::reduce_stub().and_then(|()| supervisor.run());
+    // The task may have begun, so this is no launch that failed: that would be tried again even where a task must start at most once.
+    let cause = Cause::Vanished(format!("its stub failed: {error}"));
+    let _ = StatusRecord::new(cause, supervisor.log.truncated()).append(job.status);
+    sys::exit_now(1)
 }
 
 struct Supervisor<'a> {
