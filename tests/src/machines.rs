@@ -36,7 +36,6 @@ pub struct Machines {
 /// One machine.
 #[derive(Debug)]
 pub struct Machine {
-    index: usize,
     relay: Mutex<Option<Child>>,
     namespace: Namespace,
 }
@@ -52,10 +51,10 @@ impl Machines {
         for index in 0..count {
             let namespace = Namespace::make(format!("{prefix}-m{}", index + 1))?;
             plug(&switch, &namespace, index)?;
-            machines.push(Arc::new(Machine { index, relay: Mutex::new(None), namespace }));
+            machines.push(Arc::new(Machine { relay: Mutex::new(None), namespace }));
         }
-        for machine in &machines {
-            machine.start_tunnels(count)?;
+        for (index, machine) in machines.iter().enumerate() {
+            machine.start_tunnels(index, count)?;
         }
         Ok(Machines { machines, switch })
     }
@@ -125,30 +124,28 @@ impl Machine {
         self.namespace.ip(&format!("link set {LINK} up"))
     }
 
-    /// What this machine sends to the others of so many is lost; what they send arrives.
-    pub fn lose_outgoing(&self, count: usize) -> Result<()> {
-        self.each_route(count, "add")
+    /// What this machine sends to the machines of these indices is lost; what they send arrives.
+    pub fn lose_outgoing(&self, others: &[usize]) -> Result<()> {
+        self.each_route("add", others)
     }
 
-    /// What it sends arrives again.
-    pub fn restore_outgoing(&self, count: usize) -> Result<()> {
-        self.each_route(count, "del")
+    /// What it sends to them arrives again.
+    pub fn restore_outgoing(&self, others: &[usize]) -> Result<()> {
+        self.each_route("del", others)
     }
 
-    fn each_route(&self, count: usize, verb: &str) -> Result<()> {
-        let others = (0..count).filter(|other| *other != self.index);
-        others
-            .map(link_address)
-            .try_for_each(|other| self.namespace.ip(&format!("route {verb} blackhole {other}/32")))
+    fn each_route(&self, verb: &str, others: &[usize]) -> Result<()> {
+        let mut addresses = others.iter().map(|other| link_address(*other));
+        addresses.try_for_each(|other| self.namespace.ip(&format!("route {verb} blackhole {other}/32")))
     }
 
     /// The others' loopback addresses here lead to their links, and what comes over the own link leads to the own loopback address.
-    fn start_tunnels(&self, count: usize) -> Result<()> {
+    fn start_tunnels(&self, index: usize, count: usize) -> Result<()> {
         let mut command = self.command(&programs::built("shoal-relay")?);
         for port in [API_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT] {
             for other in 0..count {
                 let (loopback, link) = (Network::USUAL.host(other), link_address(other));
-                let (from, to) = if other == self.index { (link, loopback) } else { (loopback, link) };
+                let (from, to) = if other == index { (link, loopback) } else { (loopback, link) };
                 command.arg(format!("{from}:{port}={to}:{port}"));
             }
         }

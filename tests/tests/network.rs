@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use shoal_proto::v1::{State, Task};
-use shoal_tests::api::exit_code;
+use shoal_proto::v1::{State, SubmitRequest, Task};
+use shoal_tests::api::{Api, exit_code};
 use shoal_tests::clock::Centis;
 use shoal_tests::cluster::{Cluster, Form, Options};
 use shoal_tests::machines::Machine;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(15);
 /// How long a task lives that is to be hit: its node's deadline passes within.
 const TASK_MS: u64 = 5_000;
+/// An answer about a log that cannot be had, connection attempts included.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
 /// A container's share of T after the last renewal, and what its end may take.
 const DEADLINE_SHARE: f64 = 0.7;
 const DEADLINE_SLACK: f64 = 0.25;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             case!(shared, three_machines_connected_by_tunnels_are_one_cluster),
             case!(shared, tasks_of_a_node_that_is_cut_off_die_there_before_they_run_elsewhere),
             case!(shared, a_cancel_reaches_a_task_whose_node_is_cut_off),
+            case!(shared, a_broken_tunnel_between_two_nodes_loses_no_task_and_runs_none_twice_at_once),
             case!(own usual, tasks_survive_when_what_the_etcd_leader_sends_is_lost),
         ],
     )
@@ -211,7 +214,7 @@ async fn a_cancel_reaches_a_task_whose_node_is_cut_off(cluster: Arc<Cluster>) ->
 }
 
 async fn tasks_survive_when_what_the_etcd_leader_sends_is_lost(cluster: Arc<Cluster>) -> Result<()> {
-    let (victim, asked, _) = roles(&cluster).await?;
+    let (victim, asked, other) = roles(&cluster).await?;
     let node = cluster.node(victim);
     let old_id = node_id(&cluster, asked, node.name()).await?;
     let lives = filled(&cluster, asked, TASK_MS).await?;
@@ -224,7 +227,7 @@ async fn tasks_survive_when_what_the_etcd_leader_sends_is_lost(cluster: Arc<Clus
         lives.iter().map(|life| life.task.clone()).collect::<Vec<_>>(),
     );
     ensure!(!hit.is_empty(), "no task runs on the leader's node");
-    machine(node)?.lose_outgoing(3)?;
+    machine(node)?.lose_outgoing(&[asked, other])?;
     let fault = Centis::now();
     let limit = recovery(&cluster) + 2 * Duration::from_millis(TASK_MS);
     let tasks = cluster.api(asked).wait_all(&ids, limit).await?;
@@ -234,8 +237,62 @@ async fn tasks_survive_when_what_the_etcd_leader_sends_is_lost(cluster: Arc<Clus
     }
     died_by_the_deadline(&cluster, node, &hit, fault)?;
     no_overlap(&cluster)?;
-    machine(node)?.restore_outgoing(3)?;
+    machine(node)?.restore_outgoing(&[asked, other])?;
     let tasks: Vec<Task> = tasks.into_values().collect();
     comes_back(&cluster, node, &old_id, &tasks).await?;
     no_overlap(&cluster)
+}
+
+async fn a_broken_tunnel_between_two_nodes_loses_no_task_and_runs_none_twice_at_once(
+    cluster: Arc<Cluster>,
+) -> Result<()> {
+    let (one, other, between) = roles(&cluster).await?;
+    let far = filled(&cluster, between, 20).await?;
+    let far =
+        far.into_iter().find(|life| life.node == cluster.node(other).name()).context("each node ran some")?;
+    let lives = filled(&cluster, between, TASK_MS).await?;
+    machine(cluster.node(one))?.lose_outgoing(&[other])?;
+    machine(cluster.node(other))?.lose_outgoing(&[one])?;
+    let mut ids: Vec<String> = lives.into_iter().map(|life| life.task).collect();
+    for asked in [between, one, other] {
+        ids.extend(submitted(cluster.api(asked), recovery(&cluster)).await?);
+    }
+    let log = tokio::time::timeout(LOG_LIMIT, cluster.api(one).log(&far.task, false)).await;
+    let log = log.context("a log behind a broken tunnel is waited for")?;
+    ensure!(log.is_err(), "a log came through a broken tunnel: {log:?}");
+    let limit = recovery(&cluster) + 3 * Duration::from_millis(TASK_MS);
+    let tasks = cluster.api(between).wait_all(&ids, limit).await?;
+    ensure!(tasks.values().all(|task| exit_code(task) == Some(0)), "{tasks:?}");
+    no_overlap(&cluster)?;
+    machine(cluster.node(one))?.restore_outgoing(&[other])?;
+    machine(cluster.node(other))?.restore_outgoing(&[one])?;
+    wait::until(
+        "all logs to be read from everywhere",
+        2 * cluster.ttl() + Duration::from_secs(10),
+        async || {
+            for (id, node) in ids.iter().zip(cluster.nodes().iter().cycle()) {
+                ensure!(
+                    node.api().log(id, false).await?.text().contains("end "),
+                    "{id} from {}",
+                    node.name()
+                );
+            }
+            Ok(())
+        },
+    )
+    .await?;
+    cluster.whole(SOON).await
+}
+
+/// Submits tasks, again and again under the same request until the node has a store that takes them.
+async fn submitted(api: &Api, limit: Duration) -> Result<Vec<String>> {
+    let request = SubmitRequest {
+        request_id: uuid::Uuid::now_v7().to_string(),
+        tasks: vec![with_cpu(witness(2_000), 1_000); 4],
+        validate_only: false,
+    };
+    wait::until("a submit to be taken", limit, async || {
+        Ok(api.raw().submit(request.clone()).await?.into_inner().ids)
+    })
+    .await
 }
