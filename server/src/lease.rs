@@ -105,10 +105,11 @@ impl Keeper {
             true => DeadlinePage::open(&page)?,
             false => DeadlinePage::create(&page)?,
         };
+        // Before anything else that may take its time: what runs has little of it left.
+        page.advance_to(self.deadline_after(sent));
         if !self.refresh(&saved).await {
             return Ok(None);
         }
-        page.advance_to(self.deadline_after(sent));
         Ok(Some(Registration { saved, page }))
     }
 

@@ -7,6 +7,7 @@ use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::task::{Exit, ExitHow, Task, TaskState};
 use shoal_store::fault::{Call, Fault};
 use shoal_store::port::Op;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use support::{TTL, World, lives};
 
@@ -106,6 +107,46 @@ async fn a_restarted_server_keeps_its_identity_and_adopts_what_runs_and_what_has
         assert_eq!(ended.attempts.len(), 1, "{ended:?}");
         assert_eq!(world.log(first(task)), "began\n");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steal_that_is_decided_after_its_identity_was_lost_starts_nothing() {
+    let world = World::new();
+    let mut server = world.serve();
+    let old = server.identity_when("it is registered", |_| true).await;
+    let lost = world.store.once(Fault::LoseReply, is_batch);
+    let away = Arc::new(AtomicBool::new(true));
+    let hidden = away.clone();
+    // Nobody can read back what became of the steal until the node has another identity.
+    world.store.set_hook(move |call| match call {
+        Call::Get(key) if key.starts_with("/task/") && hidden.load(SeqCst) => Fault::Unavailable,
+        _ => Fault::None,
+    });
+    let task = world.submit(1, "exit 7").await;
+    lost.await.expect("the reply was lost");
+    world.task_when("its steal is applied", task, |t| !t.attempts.is_empty()).await;
+    world.memory.advance(TTL * 2);
+    server.identity_when("it has a new identity", |now| now != old).await;
+    away.store(false, SeqCst);
+    let ended = world.task_when("its next attempt is complete", task, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 7), "{ended:?}");
+    assert_eq!(ended.attempts.len(), 2, "{ended:?}");
+    assert_eq!(world.started(), [AttemptId { task, number: 2 }.to_string()]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_that_was_answered_ends_a_container_whose_runner_is_killed_at_that_instant() {
+    let world = World::new();
+    let server = world.serve();
+    let task = world.submit(1, "echo began; sleep 1000").await;
+    world.log_when(first(task), "began").await;
+    world.cancel(task).await;
+    world.kill_runner();
+    let ended = world.task_when("it is canceled", task, |t| t.state.is_terminal()).await;
+    assert!(matches!(ended.state, TaskState::Canceled { .. }), "{ended:?}");
+    assert!(!lives(&world.attempts_dir(), first(task)));
     server.stop().await;
 }
 

@@ -7,8 +7,9 @@ use shoal_container::record::{AttemptDir, StatusRecord, lock_holder};
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::node::{Node, NodeConfig};
-use shoal_core::task::Task;
+use shoal_core::task::{Cancel, Task};
 use shoal_core::time::WallMs;
+use shoal_core::transition::{Transition, apply};
 use shoal_server::config::{Config, Flags};
 use shoal_server::data_dir::DataDir;
 use shoal_server::journal::{self, Journal};
@@ -140,6 +141,16 @@ impl World {
         let reply = self.memory.txn(submit.to_txn()).await.expect("the model answers");
         assert!(reply.succeeded, "task {n} exists");
         task.id
+    }
+
+    /// Cancels as any other node would.
+    pub async fn cancel(&self, id: TaskId) {
+        let (kv, _) = self.memory.get(&Key::Task(id).to_string()).await.expect("the model answers");
+        let old = record::decode_kv::<Task>(&kv.expect("it was submitted")).expect("it can be read");
+        let cancel = Cancel { by: "ann".to_owned(), reason: "enough".to_owned(), at: WallMs(1) };
+        let new = apply(&old.value, &Transition::Cancel(cancel), WallMs(1)).expect("it has not ended");
+        let cancel = Move { old: Some(old), new, guard: Guard::None };
+        assert!(self.memory.txn(cancel.to_txn()).await.expect("the model answers").succeeded);
     }
 
     pub async fn task(&self, id: TaskId) -> Task {
