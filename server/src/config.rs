@@ -66,7 +66,7 @@ pub struct Flags {
     /// Use these etcd members and carry none
     #[arg(long, env = "SHOALD_ETCD_ENDPOINTS", value_name = "URL,…", value_delimiter = ',')]
     pub etcd_endpoints: Vec<String>,
-    /// How long the cluster waits for a silent node before its tasks run elsewhere
+    /// How long the cluster waits for a silent node before its tasks run elsewhere; below 5s an election of etcd may cost running tasks
     #[arg(long, env = "SHOALD_LEASE_TTL", value_name = "TIME", default_value = "6s", value_parser = humantime::parse_duration)]
     pub lease_ttl: Duration,
     /// Cores offered to tasks [default: all of this machine]

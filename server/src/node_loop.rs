@@ -85,8 +85,6 @@ pub struct NodeLoop {
     records: HashMap<TaskId, Box<Stored<Task>>>,
     /// Ends in the journal of the last run that have not been matched with what the runner has.
     journaled: HashMap<AttemptId, Outcome>,
-    /// What the runner has at first, held back until the node has an identity.
-    found: Vec<Event>,
     work: JoinSet<Done>,
     actions: Vec<Action>,
     wake: Option<BootMs>,
@@ -101,7 +99,6 @@ impl NodeLoop {
             index: Index::default(),
             records: HashMap::new(),
             journaled: journaled.into_iter().collect(),
-            found: Vec::new(),
             work: JoinSet::new(),
             actions: Vec::new(),
             wake: None,

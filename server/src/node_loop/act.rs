@@ -19,11 +19,6 @@ impl NodeLoop {
     /// Lets the core hear an event; what it wants done is done by [`NodeLoop::decide`].
     pub(super) fn hear(&mut self, event: Event) {
         self.node.hear(clock::boot(), event, &mut self.actions);
-        if let Some((_, held)) = self.node.identity().map(|id| (id, std::mem::take(&mut self.found))) {
-            for event in held {
-                self.node.hear(clock::boot(), event, &mut self.actions);
-            }
-        }
     }
 
     /// Lets the core decide and carries everything out.

@@ -41,11 +41,7 @@ impl NodeLoop {
                     continue;
                 }
             };
-            let event = Event::Adopted { attempt, found };
-            match self.node.identity() {
-                Some(_) => self.hear(event),
-                None => self.found.push(event),
-            }
+            self.hear(Event::Adopted { attempt, found });
         }
         // What the runner has forgotten is in the store.
         for (attempt, _) in std::mem::take(&mut self.journaled) {
