@@ -6,6 +6,7 @@
 mod hedge;
 mod local;
 mod lost;
+mod sick;
 mod steal;
 
 use crate::event::{Action, Decision, Event, Found};
@@ -45,6 +46,7 @@ pub struct Node {
     refused: BTreeMap<TaskId, BootMs>,
     hedge: Hedge,
     lost: lost::Lost,
+    sick: sick::Sick,
     counters: Counters,
 }
 
@@ -73,6 +75,7 @@ impl Node {
             refused: BTreeMap::new(),
             hedge: Hedge::default(),
             lost: lost::Lost::default(),
+            sick: sick::Sick::default(),
             counters: Counters::default(),
         }
     }
@@ -109,7 +112,12 @@ impl Node {
                 self.claimed(task, record.map(|r| *r), revision, actions);
             }
             Event::Started(attempt) => self.started(attempt),
-            Event::Ended { attempt, outcome } => self.ended(attempt, outcome, actions),
+            Event::Ended { attempt, outcome } => {
+                if matches!(outcome, Outcome::LaunchFailed(_)) {
+                    self.sick.launch_failed(now);
+                }
+                self.ended(attempt, outcome, actions);
+            }
             Event::LeaseLost => self.fence(actions),
             Event::Drain(on) => self.draining = on,
             Event::Tick => {}
@@ -121,7 +129,7 @@ impl Node {
         let Some((me, _)) = self.identity.filter(|_| self.synced.is_some()) else { return };
         self.view.ripen(now);
         self.refused.retain(|_, until| *until > now);
-        if !self.draining {
+        if !self.draining && !self.sick.is_sick(now) {
             self.steal(me, now, actions);
         }
         self.requeue_lost(me, now, actions);
@@ -130,6 +138,7 @@ impl Node {
             self.refused.values().min().copied(),
             self.hedge.next_deadline(),
             self.lost.next_deadline(now),
+            self.sick.next_deadline(),
         ];
         actions.extend(wakes.into_iter().flatten().filter(|at| *at > now).min().map(Action::WakeAt));
     }
@@ -218,6 +227,7 @@ impl Node {
     }
 
     fn started(&mut self, attempt: AttemptId) {
+        self.sick.launched();
         if let Some(local) = self.local.get_mut(&attempt.task)
             && local.attempt == attempt.number
             && matches!(local.phase, Phase::Starting)

@@ -350,3 +350,30 @@ fn a_steal_that_is_refused_though_the_store_says_that_it_runs_here_is_claimed() 
     let refused = Event::Decided { task: task(1), transition: steal.clone(), decision: Decision::Refused };
     assert_eq!(claims(&do_now(&mut n, refused)), [task(1)], "else it is canceling until the next reconcile");
 }
+
+#[test]
+fn a_node_that_cannot_launch_leaves_the_queue_to_others_until_a_launch_succeeds() {
+    let mut n = node_one(vec![]);
+    let fail = |n: &mut Node, which: u64, now: BootMs| {
+        let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+        let decision = Decision::Committed { task: Box::new(record(which, 1)), revision: 200 };
+        step(n, now, Event::Decided { task: task(which), transition: steal, decision });
+        let outcome = Outcome::LaunchFailed("no room".to_owned());
+        step(n, now, Event::Ended { attempt: attempt(which, 1), outcome })
+    };
+    do_now(&mut n, changed(210, vec![queued(1, cores(1))]));
+    fail(&mut n, 1, NOW);
+    let actions = do_now(&mut n, changed(220, vec![queued(2, cores(1))]));
+    assert_eq!(proposals(&actions), [], "the next task would fail too");
+    let Some(Action::WakeAt(at)) = actions.last() else { panic!("no one looks again: {actions:?}") };
+    assert_eq!(proposals(&step(&mut n, *at, Event::Tick)).len(), 1, "one more try");
+    let late = fail(&mut n, 2, *at);
+    let Some(Action::WakeAt(next)) = late.last() else { panic!("no one looks again: {late:?}") };
+    assert!(next.since(*at) > at.since(NOW), "longer each time");
+    step(&mut n, *next, changed(230, vec![queued(3, cores(1))]));
+    step(&mut n, *next, Event::Started(attempt(3, 1)));
+    fail(&mut n, 3, *next);
+    let again = step(&mut n, *next, Event::Tick);
+    let Some(Action::WakeAt(after)) = again.last() else { panic!("no one looks again: {again:?}") };
+    assert_eq!(after.since(*next), at.since(NOW), "a launch that succeeded makes it healthy");
+}
