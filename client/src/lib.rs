@@ -13,6 +13,7 @@ pub mod dev;
 pub mod error;
 pub mod exit;
 pub mod follow;
+pub mod here;
 pub mod log;
 pub mod output;
 pub mod pages;

@@ -1,5 +1,6 @@
 //! The options that describe a task.
 
+use crate::here;
 use crate::values;
 use clap::{Args, ValueEnum};
 use shoal_proto::v1;
@@ -23,7 +24,8 @@ pub struct TaskOptions {
     /// Environment (repeatable); NAME alone passes on its value here
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::env)]
     pub env: Vec<(String, String)>,
-    /// Where the command starts [default: /work, the task's own writable directory]
+    /// Where the command starts [default: /work, the task's own writable directory; with --root host this directory, where everybody may read
+    /// it: what is written there is private to the task]
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<String>,
     /// Who submits [default: the login name]
@@ -56,6 +58,11 @@ pub enum OnNodeLoss {
 }
 
 impl TaskOptions {
+    /// On the host's own system a command starts where it was typed.
+    fn here(&self) -> Option<String> {
+        if self.root.as_deref() == Some("host") { here::shared_directory() } else { None }
+    }
+
     /// The task that these options describe.
     pub fn spec(&self, command: Vec<String>, user: &str) -> v1::TaskSpec {
         let on_node_loss = match self.on_node_loss {
@@ -74,7 +81,7 @@ impl TaskOptions {
             pids_max: self.pids.unwrap_or(0),
             name: self.name.clone().unwrap_or_default(),
             user: self.user.clone().unwrap_or_else(|| user.to_owned()),
-            workdir: self.workdir.clone().unwrap_or_default(),
+            workdir: self.workdir.clone().or_else(|| self.here()).unwrap_or_default(),
             time_limit_ms: self.time_limit.unwrap_or(0),
             kill_grace_ms: self.grace.unwrap_or(0),
             max_attempts: self.max_attempts.unwrap_or(0),
