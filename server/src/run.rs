@@ -25,7 +25,7 @@ use shoal_store::key;
 use shoal_store::list_watch::Follow;
 use shoal_store::port::Store;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,11 +41,16 @@ const REQUEUE_STAGGER_MS: u64 = 1_000;
 /// Runs a node until SIGTERM or SIGINT, or until something of it fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
+    let mut signals = Signals::catch()?;
     let data = DataDir::open(&config.data_dir)?;
     let listeners = bind(&config.listen).await?;
     prepare_roots(&config).await?;
-    let mut store = store::open(&config).await?;
-    let ended = serve(&config, &data, &store, listeners, stop).await;
+    let mut store = tokio::select! {
+        opened = store::open(&config) => opened?,
+        // Joining a cluster may take a minute. A member that was started ends with its thread.
+        () = signals.come() => return Ok(()),
+    };
+    let ended = serve(&config, &data, &store, listeners, signals, stop).await;
     if let Some(member) = store.member.take() {
         member.stop().await;
     }
@@ -57,10 +62,11 @@ async fn serve(
     data: &DataDir,
     store: &OpenStore,
     listeners: Vec<Listener>,
+    signals: Signals,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut supervisor = Supervisor::new(stop.clone());
-    supervisor.start("signals", signals(stop.clone()));
+    supervisor.start("signals", signals.stop(stop.clone()));
     let (voters, latest) = watch::channel(Voters::default());
     supervisor.start("members", store.follow(voters, stop.clone()));
     if let Some(member) = &store.member {
@@ -108,6 +114,7 @@ fn assemble(
         binary: config.runner_binary.clone(),
         state_dir: data.join("runner"),
         attempts_dir: attempts_dir.clone(),
+        quiet: crate::runner::QUIET,
     };
     let (runner, runner_work) = Runner::new(runner_config, said, stop.clone());
     supervisor.start("runner", runner_work);
@@ -200,19 +207,36 @@ async fn prepare_roots(config: &Config) -> anyhow::Result<()> {
     work.await?.map(drop).context("building the default root (or give --root default=DIR)")
 }
 
-async fn signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let name = tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-        () = stop.cancelled() => return Ok(()),
-    };
-    tracing::info!(
-        signal = name,
-        "stopping; containers live until their deadline, a restart before it takes them over"
-    );
-    stop.cancel();
-    Ok(())
+/// SIGTERM and SIGINT, caught from the start on.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Signals> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one. Safe to drop and call again.
+    async fn come(&mut self) {
+        let signal = tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        };
+        tracing::info!(
+            signal,
+            "stopping; containers live until their deadline, a restart before it takes them over"
+        );
+    }
+
+    async fn stop(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        tokio::select! {
+            () = self.come() => stop.cancel(),
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    }
 }
 
 async fn tell_health(

@@ -11,11 +11,18 @@ use link::Link;
 use shoal_container::protocol::{End, Event, Report, Request, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// Commands waiting for the runner; who finds it full waits.
 const QUEUE_LEN: usize = 1024;
+/// The usual [`RunnerConfig::quiet`].
+pub const QUIET: Duration = Duration::from_secs(10);
+/// Asked so often in a row without an answer it hangs, and the node is of no use: its lease must not outlive that. Counted, not timed: while
+/// this server is stopped itself, nobody is asked.
+const UNANSWERED_MAX: u32 = 4;
 
 /// How to reach or start the runner.
 #[derive(Clone, Debug)]
@@ -26,6 +33,8 @@ pub struct RunnerConfig {
     pub state_dir: PathBuf,
     /// One directory for each attempt.
     pub attempts_dir: PathBuf,
+    /// A runner that said nothing for so long is asked for its list: a sign of life.
+    pub quiet: Duration,
 }
 
 /// What the runner reported of an attempt.
@@ -128,6 +137,7 @@ impl Client {
             };
             match self.serve(&mut link, &mut inbox, &stop).await {
                 Ok(()) => return Ok(()),
+                Err(error @ link::LinkError::Silent(_)) => return Err(error.into()),
                 Err(error) => tracing::warn!(%error, "connection to the runner lost"),
             }
         }
@@ -141,19 +151,32 @@ impl Client {
         stop: &CancellationToken,
     ) -> Result<(), link::LinkError> {
         link.hello().await?;
+        let mut quiet = tokio::time::interval(self.config.quiet);
+        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut heard, mut unanswered) = (true, 0);
         loop {
+            let mut looked = false;
             let mut command = None;
             let mut event = None;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 read = link.next() => event = Some(read?),
+                _ = quiet.tick() => looked = true,
                 received = inbox.recv() => match received {
                     Some(received) => command = Some(received),
                     None => return Ok(()),
                 },
             }
+            if looked && !std::mem::take(&mut heard) {
+                unanswered += 1;
+                if unanswered > UNANSWERED_MAX {
+                    return Err(link::LinkError::Silent(self.config.quiet * unanswered));
+                }
+                link.hello().await?;
+            }
             if let Some(event) = event {
+                (heard, unanswered) = (true, 0);
                 self.event(link, event).await?;
             }
             if let Some(command) = command {

@@ -2,7 +2,7 @@
 
 use futures::{SinkExt, StreamExt};
 use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Report, Request, VERSION};
-use shoal_server::runner::{Runner, RunnerConfig, Said};
+use shoal_server::runner::{QUIET, Runner, RunnerConfig, Said};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -45,23 +45,29 @@ struct World {
     listener: UnixListener,
     runner: Runner,
     said: mpsc::UnboundedReceiver<Said>,
-    _work: JoinSet<anyhow::Result<()>>,
+    work: JoinSet<anyhow::Result<()>>,
     _dir: tempfile::TempDir,
 }
 
 fn world() -> World {
+    world_with(QUIET)
+}
+
+/// Of a client that asks a runner for a sign of life after so much silence.
+fn world_with(quiet: Duration) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let listener = UnixListener::bind(dir.path().join("runner.sock")).expect("a socket");
     let config = RunnerConfig {
         binary: "/nonexistent/runner".into(),
         state_dir: dir.path().to_owned(),
         attempts_dir: dir.path().join("attempts"),
+        quiet,
     };
     let (say, said) = mpsc::unbounded_channel();
     let (runner, client) = Runner::new(config, say, CancellationToken::new());
     let mut work = JoinSet::new();
     work.spawn(client);
-    World { listener, runner, said, _work: work, _dir: dir }
+    World { listener, runner, said, work, _dir: dir }
 }
 
 fn stop(id: &str, grace_ms: u64) -> Request {
@@ -111,4 +117,25 @@ async fn a_fence_is_asked_for_again_and_over_only_when_all_are_dead() {
     second.tell(&Event::AllDead).await;
     let over = tokio::time::timeout(PATIENCE, fence).await.expect("the fence does not end");
     over.expect("the client runs");
+}
+
+#[tokio::test]
+async fn a_runner_that_hangs_ends_the_server() {
+    let mut world = world_with(Duration::from_millis(20));
+    let mut hung = Connection::greet(&world.listener, &[]).await;
+    for _ in 0..4 {
+        assert_eq!(hung.request("a question").await, Request::Hello { version: VERSION });
+    }
+    let ended = world.work.join_next().await.expect("the client").expect("no panic");
+    assert!(ended.expect_err("it hangs").to_string().contains("it hangs"));
+}
+
+#[tokio::test]
+async fn a_runner_that_is_merely_idle_is_asked_and_kept() {
+    let world = world_with(Duration::from_millis(20));
+    let mut idle = Connection::greet(&world.listener, &[]).await;
+    for _ in 0..20 {
+        assert_eq!(idle.request("a question").await, Request::Hello { version: VERSION });
+        idle.tell(&Event::Welcome { version: VERSION, attempts: Vec::new() }).await;
+    }
 }

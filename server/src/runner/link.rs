@@ -3,9 +3,13 @@
 use futures::{SinkExt, StreamExt};
 use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Request, VERSION};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+/// How long the runner may leave a request unread.
+const SEND_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,9 @@ pub enum LinkError {
     /// Something that is no frame of the protocol came.
     #[error("runner frame")]
     Frame(#[from] serde_json::Error),
+    /// It does not answer though it has not gone.
+    #[error("runner says nothing for {0:?}: it hangs")]
+    Silent(Duration),
     /// The runner is of another version.
     #[error("runner speaks protocol {0}, this server {VERSION}")]
     Version(u32),
@@ -42,7 +49,9 @@ impl Link {
 
     pub(super) async fn send(&mut self, request: &Request) -> Result<(), LinkError> {
         let bytes = serde_json::to_vec(request)?;
-        Ok(self.frames.send(Bytes::from(bytes)).await?)
+        // A runner that hangs reads nothing: what does not fit into the socket's buffer would wait for ever.
+        let sent = tokio::time::timeout(SEND_PATIENCE, self.frames.send(Bytes::from(bytes))).await;
+        Ok(sent.map_err(|_| LinkError::Silent(SEND_PATIENCE))??)
     }
 
     /// The next event. Safe to drop and call again.

@@ -89,6 +89,7 @@ impl World {
             binary: config.runner_binary.clone(),
             state_dir: dir.join("runner"),
             attempts_dir: attempts_dir.clone(),
+            quiet: shoal_server::runner::QUIET,
         };
         let (runner, client) = Runner::new(runner_config, said, stop.clone());
         work.spawn(client);
