@@ -119,7 +119,17 @@ mod tests {
             .spawn()
             .unwrap();
         let path = pid_file(dir.path(), child.id());
-        let process = Process::of_pid_file(&path, dir.path()).expect("it runs");
+        // The kernel lets the parent go on a moment before the new program's command line can be read.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let process = loop {
+            match Process::of_pid_file(&path, dir.path()) {
+                Some(process) => break process,
+                None => assert!(
+                    std::time::Instant::now() < deadline,
+                    "its command line never names the directory"
+                ),
+            }
+        };
         assert!(!process.is_stopped() && !process.ended_within(Duration::ZERO).unwrap());
         assert!(process.end(Signal::TERM, Duration::from_secs(10)).unwrap());
         child.wait().unwrap();
