@@ -31,13 +31,15 @@ pub struct Record {
     task: TaskId,
     changes: broadcast::Receiver<TaskChanged>,
     reconcile: Interval,
+    /// A change that was told and whose record has not been read yet.
+    unread: Option<Revision>,
 }
 
 impl Record {
     /// `changes` must have been subscribed before the record was read.
     pub fn new(api: Arc<Api>, changes: broadcast::Receiver<TaskChanged>, task: TaskId) -> Record {
         let reconcile = interval_at(Instant::now() + RECONCILE, RECONCILE);
-        Record { api, task, changes, reconcile }
+        Record { api, task, changes, reconcile, unread: None }
     }
 
     /// The record as it is now.
@@ -47,20 +49,31 @@ impl Record {
 
     /// The record after its next change, or a little later. Safe to drop and call again.
     pub async fn changed(&mut self) -> Result<Task, ApiError> {
-        let least = loop {
+        // Kept until the read is done: a caller that drops this call meanwhile (a `select!` arm) must not lose the change.
+        let least = match self.unread {
+            Some(least) => least,
+            None => self.told().await?,
+        };
+        self.unread = Some(least);
+        let task = self.read_since(least).await;
+        self.unread = None;
+        task
+    }
+
+    /// The revision of the next change of the task; the newest there is where one may have been missed.
+    async fn told(&mut self) -> Result<Revision, ApiError> {
+        loop {
             tokio::select! {
                 () = self.api.shutdown.cancelled() => return Err(ApiError::Stopping),
-                _ = self.reconcile.tick() => break Revision::MAX,
+                _ = self.reconcile.tick() => return Ok(Revision::MAX),
                 change = self.changes.recv() => match change {
-                    Ok(change) if change.task == self.task => break change.revision,
+                    Ok(change) if change.task == self.task => return Ok(change.revision),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => break Revision::MAX,
+                    Err(RecvError::Lagged(_)) => return Ok(Revision::MAX),
                     Err(RecvError::Closed) => return Err(ApiError::Stopping),
                 },
             }
-        };
-        // Should the caller drop this read, the next change or the reconcile reads again.
-        self.read_since(least).await
+        }
     }
 
     async fn read_since(&self, least: Revision) -> Result<Task, ApiError> {

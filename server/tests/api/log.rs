@@ -147,6 +147,40 @@ async fn a_follower_ends_at_once_where_the_attempt_ended_while_its_record_was_on
 }
 
 #[tokio::test]
+async fn a_follower_ends_at_once_though_the_disk_speaks_while_the_record_is_read() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1).await;
+    let id = running(&node).await;
+    write(&node, &id, 1, b"first");
+    let mut stream = open(&node, follow(&id)).await.expect("it runs");
+    assert_eq!(next(&mut stream).await.expect("a chunk").data, b"first");
+    let record = format!("/task/{id}");
+    let HeldReply { carried_out, release } =
+        cluster.faults.hold_reply(move |call| matches!(call, Call::GetMany(keys) if keys.contains(&record)));
+    let end = async {
+        node.finish(&id, 0).await;
+        within("the read of the ended record", carried_out).await.expect("it is carried out");
+        // What the follower hears now makes it drop that read; it must not forget why it read.
+        write(&node, &id, 1, b"second");
+        Instant::now()
+    };
+    let rest = async {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = within("the end", next(&mut stream)).await.expect("a chunk");
+            bytes.extend(chunk.data);
+            if chunk.end {
+                return bytes;
+            }
+        }
+    };
+    let (bytes, spoken) = tokio::join!(rest, end);
+    assert_eq!(bytes, b"second");
+    assert!(spoken.elapsed() < Duration::from_secs(5), "it ended after {:?}", spoken.elapsed());
+    drop(release);
+}
+
+#[tokio::test]
 async fn the_log_of_a_task_that_never_ran_is_an_end_and_nothing_else() {
     let cluster = Cluster::new();
     let node = cluster.node(1).await;
