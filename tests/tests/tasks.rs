@@ -26,6 +26,7 @@ fn main() -> ExitCode {
             case!(shared, a_file_that_cannot_be_executed_fails_as_such),
             case!(shared, a_task_past_its_time_limit_fails_as_such),
             case!(shared, a_followed_log_ends_with_its_task),
+            case!(shared, a_followed_log_never_waits_for_the_slow_reconcile),
             case!(shared, a_log_is_cut_at_its_cap_and_says_so),
             case!(shared, a_watch_shows_every_state_in_order),
             case!(shared, the_host_root_runs_the_hosts_own_programs_and_cannot_write_to_it),
@@ -172,6 +173,18 @@ async fn a_followed_log_ends_with_its_task(cluster: Arc<Cluster>) -> Result<()> 
     ensure!(cluster.api(1).log_of(from).await?.text() == whole[7..], "the log from its seventh byte");
     let tail = LogRequest { task: id, tail_lines: 2, ..Default::default() };
     ensure!(cluster.api(2).log_of(tail).await?.text() == "line 5\noops\n", "the last two lines");
+    Ok(())
+}
+
+/// A missed end shows only after the 10 s reconcile; that is easy to overlook in a longer wait.
+async fn a_followed_log_never_waits_for_the_slow_reconcile(cluster: Arc<Cluster>) -> Result<()> {
+    for n in 0..30 {
+        let api = cluster.api(n % 3);
+        let id = api.submit(sh("echo done")).await?;
+        let followed = tokio::time::timeout(Duration::from_secs(5), api.log(&id, true)).await;
+        let log = followed.with_context(|| format!("log {n} did not end with its task"))??;
+        ensure!(log.text() == "done\n" && log.end, "{log:?}");
+    }
     Ok(())
 }
 
