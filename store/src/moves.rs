@@ -13,11 +13,11 @@ use shoal_core::task::Task;
 use std::collections::{HashSet, VecDeque};
 
 /// Most moves in one batch. etcd allows 128 operations in a transaction; a move is at most 3 operations and 2 compares, and throughput
-/// is flat from about 40 moves on (docs/benchmarks.md), while a long batch makes its first move wait.
-pub const MOVES_MAX: usize = 40;
+/// is flat from about 40 moves on, while a long batch makes its first move wait.
+pub const MOVES_MAX: usize = shoal_core::batch::MOVES_MAX;
 
 /// Most bytes of keys and values in a batch: a third of etcd's request limit of 1.5 MiB, so that one batch does not hold up the log.
-pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+pub const BATCH_BYTES_MAX: usize = shoal_core::batch::BYTES_MAX;
 
 /// What must hold of a node for a move to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
