@@ -2,7 +2,7 @@
 //! times in ROOT (a directory with /bin/true) with IN_FLIGHT at once, and prints what a start to its reported end takes.
 
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
-use shoal_container::protocol::{Cause, Event, Limits, Request, Root, Start, VERSION};
+use shoal_container::protocol::{Cause, Event, Limits, Net, Request, Root, Start, User, VERSION};
 use shoal_container::wire::{Decoder, encode};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -80,7 +80,10 @@ fn start(id: String, deadline_page: PathBuf, root: PathBuf) -> Start {
         workdir: "/work".to_owned(),
         root: Root::Directory(root),
         hostname: "bench".to_owned(),
-        limits: Limits { cpu_milli: 1000, memory_bytes: 64 << 20, pids_max: 64 },
+        user: User::NOBODY,
+        net: Net::Loopback,
+        mounts: Vec::new(),
+        limits: Limits::new(1000, 64 << 20, 64),
         time_limit_ms: 0,
         kill_grace_ms: 1000,
         log_bytes_max: 1 << 20,

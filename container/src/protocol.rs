@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Bumped when a change is not understood by the other side.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A frame is never longer than this.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
@@ -46,8 +46,57 @@ pub enum Request {
 pub enum Root {
     /// A directory, mounted read-only, with a private writable layer over what a task may write to.
     Directory(PathBuf),
+    /// An imported image by the digest of its content (64 hexadecimal digits), found in the runner's image store; all of it may be written to, in
+    /// a private layer.
+    Image(String),
     /// The host's own system, read-only.
     Host,
+}
+
+/// What an attempt sees of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Net {
+    /// A network of its own, with nothing but a loopback interface.
+    #[default]
+    Loopback,
+    /// A network of its own, without even that.
+    None,
+    /// The host's; needs the operator's policy.
+    Host,
+}
+
+/// A directory of the host, shown to an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Its name in the operator's policy, which knows the directory.
+    pub name: String,
+    /// Where the attempt sees it: absolute, inside the root.
+    pub target: String,
+    /// Even if the policy lets tasks write to it.
+    pub read_only: bool,
+}
+
+/// A user inside of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// User id, below 65535.
+    pub uid: u32,
+    /// Group id, below 65535.
+    pub gid: u32,
+}
+
+impl User {
+    /// The customary user `nobody`: owns nothing.
+    pub const NOBODY: User = User { uid: 65534, gid: 65534 };
+    /// Root, inside: owns what its root file system says that root owns, and has no capability.
+    pub const ROOT: User = User { uid: 0, gid: 0 };
+}
+
+impl Default for User {
+    fn default() -> User {
+        User::NOBODY
+    }
 }
 
 /// Hard limits of an attempt.
@@ -59,6 +108,23 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Processes and threads at once, the stub not counted.
     pub pids_max: u32,
+    /// Open files of each process; 0 is the runner's own usual limit, which no task exceeds.
+    #[serde(default)]
+    pub open_files: u32,
+    /// Bytes that the attempt may write to its private layer (/tmp, /work and, in an image, everywhere); 0 is half of its memory, which is also
+    /// the most: the layer is in memory.
+    #[serde(default)]
+    pub disk_bytes: u64,
+    /// Bytes a second read from, and as many written to, the disk that holds the attempts' directories; 0 is no limit.
+    #[serde(default)]
+    pub io_bytes_per_s: u64,
+}
+
+impl Limits {
+    /// These three, and the usual for the rest.
+    pub const fn new(cpu_milli: u32, memory_bytes: u64, pids_max: u32) -> Limits {
+        Limits { cpu_milli, memory_bytes, pids_max, open_files: 0, disk_bytes: 0, io_bytes_per_s: 0 }
+    }
 }
 
 /// How to start an attempt.
@@ -76,6 +142,15 @@ pub struct Start {
     pub root: Root,
     /// The host name inside.
     pub hostname: String,
+    /// Who the task is, inside.
+    #[serde(default)]
+    pub user: User,
+    /// Its network.
+    #[serde(default)]
+    pub net: Net,
+    /// What it sees of the host beside its root.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Hard limits.
     pub limits: Limits,
     /// From exec to SIGTERM; 0 is none.

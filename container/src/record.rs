@@ -196,7 +196,7 @@ pub fn lock_holder(status: impl AsFd) -> io::Result<Option<Pid>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Limits, Root};
+    use crate::protocol::{Limits, Net, Root, User};
     use std::collections::BTreeMap;
 
     fn start() -> Start {
@@ -207,7 +207,10 @@ mod tests {
             workdir: "/work".into(),
             root: Root::Host,
             hostname: "a".into(),
-            limits: Limits { cpu_milli: 1, memory_bytes: 1, pids_max: 1 },
+            user: User::NOBODY,
+            net: Net::Loopback,
+            mounts: Vec::new(),
+            limits: Limits::new(1, 1, 1),
             time_limit_ms: 0,
             kill_grace_ms: 0,
             log_bytes_max: 0,

@@ -15,7 +15,7 @@ use support::{TestRunner, alive, wait_for};
 fn limits_are_set_in_the_kernel_while_a_task_runs() {
     let mut runner = TestRunner::new();
     let mut start = runner.script("a.1", "sleep 1000");
-    start.limits = Limits { cpu_milli: 1500, memory_bytes: 48 << 20, pids_max: 7 };
+    start.limits = Limits::new(1500, 48 << 20, 7);
     runner.start(start);
     let stub = runner.started("a.1").to_string();
     let memory = (48 << 20).to_string();
@@ -85,7 +85,7 @@ fn a_stranger_in_a_tasks_group_is_killed_and_does_not_hold_its_end_up() {
 
 #[test]
 fn groups_can_be_had_while_other_runners_take_theirs_away() {
-    let limits = Limits { cpu_milli: 1000, memory_bytes: 64 << 20, pids_max: 8 };
+    let limits = Limits::new(1000, 64 << 20, 8);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, RootSource};
 use crate::lease;
-use shoal_container::protocol::{Limits, Root, Start};
+use shoal_container::protocol::{Limits, Net, Root, Start, User};
 use shoal_core::id::NodeId;
 use shoal_core::task::Task;
 use std::collections::BTreeMap;
@@ -51,11 +51,10 @@ impl Launch {
             workdir: spec.workdir.clone(),
             root,
             hostname: self.node_name.clone(),
-            limits: Limits {
-                cpu_milli: spec.resources.cpu_milli,
-                memory_bytes: spec.resources.memory_bytes,
-                pids_max: spec.pids_max,
-            },
+            user: User::NOBODY,
+            net: Net::Loopback,
+            mounts: Vec::new(),
+            limits: Limits::new(spec.resources.cpu_milli, spec.resources.memory_bytes, spec.pids_max),
             time_limit_ms: spec.time_limit_ms,
             kill_grace_ms: spec.kill_grace_ms,
             log_bytes_max: self.log_bytes_max,

@@ -3,7 +3,7 @@
 use super::Runner;
 use super::attempt::{Alive, Happening, Phase};
 use crate::deadline::{DeadlineError, DeadlinePage};
-use crate::protocol::{Cause, End, Event, Start};
+use crate::protocol::{Cause, End, Event, Net, Start, User};
 use crate::record::{AttemptDir, RecordError, StatusRecord};
 use crate::stub::{self, Job};
 use crate::sys::{self, Fork};
@@ -83,6 +83,9 @@ impl Runner {
         }
         if !start.workdir.starts_with('/') {
             return Err(format!("the working directory must be absolute, not {:?}", start.workdir));
+        }
+        if start.net != Net::Loopback || start.user != User::NOBODY || !start.mounts.is_empty() {
+            return Err("this runner knows no other user, network or mounts".to_owned());
         }
         if start.limits.pids_max == 0 || start.limits.cpu_milli == 0 {
             return Err("processes and cpu must be limited to more than 0".to_owned());

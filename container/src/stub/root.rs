@@ -32,6 +32,10 @@ pub fn enter(job: &Job<'_>) -> Result<(), SetupError> {
     let scratch = scratch(job)?;
     let root = match &job.start.root {
         Root::Directory(path) => directory_root(path, scratch)?,
+        Root::Image(digest) => {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(missing).step(format!("open the image {digest}"));
+        }
         Root::Host => {
             let host = mounts::open_host(Path::new("/")).step("open the host's root")?;
             let stage = mounts::open_host(Path::new("/tmp")).step("open the host's /tmp")?;

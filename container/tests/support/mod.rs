@@ -5,7 +5,9 @@ pub mod groups;
 
 use groups::{hierarchies, joining};
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
-use shoal_container::protocol::{Cause, End, Event, Limits, Report, Request, Root, Start, VERSION};
+use shoal_container::protocol::{
+    Cause, End, Event, Limits, Net, Report, Request, Root, Start, User, VERSION,
+};
 use shoal_container::wire::{Decoder, encode};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -144,7 +146,10 @@ impl TestRunner {
             workdir: "/work".to_owned(),
             root: Root::Directory(self.path("root")),
             hostname: "box".to_owned(),
-            limits: Limits { cpu_milli: 1000, memory_bytes: 64 << 20, pids_max: 64 },
+            user: User::NOBODY,
+            net: Net::Loopback,
+            mounts: Vec::new(),
+            limits: Limits::new(1000, 64 << 20, 64),
             time_limit_ms: 0,
             kill_grace_ms: 200,
             log_bytes_max: 1 << 20,
