@@ -1,0 +1,98 @@
+//! What the operator of a node lets tasks have. The runner enforces it, whoever asks: a server that runs as an ordinary user, or one that was
+//! taken over, cannot hand out more of the machine than this file says.
+//!
+//! A JSON file named by the runner's `--policy`, read at its start and again at each `Hello`. `shoald` writes it from its own configuration
+//! where it starts the runner itself; where an administrator starts the runner, the file is the administrator's.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// First of the user ids that containers get by default: inside of the range that systemd leaves to containers (524288 to 1879048191), far above what
+/// tools hand out for /etc/subuid.
+pub const USERS_FIRST: u32 = 1 << 30;
+/// As many as 4096 containers at once need.
+pub const USERS_COUNT: u32 = 4096 * 65536;
+
+/// What tasks may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Directories that may be an attempt's root.
+    pub roots: Vec<PathBuf>,
+    /// Whether the host's own system may be one.
+    pub host_root: bool,
+    /// Whether an attempt may use the host's network.
+    pub host_net: bool,
+    /// Directories of the host that an attempt may mount, by name.
+    pub mounts: BTreeMap<String, MountPolicy>,
+    /// The image store, if this node has one.
+    pub images_dir: Option<PathBuf>,
+    /// User and group ids of the host that belong to containers and to nobody else.
+    pub users: UserRange,
+}
+
+/// A directory that may be mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountPolicy {
+    /// On the host.
+    pub path: PathBuf,
+    /// Whether tasks may write to it. What they write there belongs to the ids that containers have.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// A range of ids of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRange {
+    /// The first.
+    pub first: u32,
+    /// How many; each container takes 65536 of them.
+    pub count: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            roots: Vec::new(),
+            host_root: false,
+            host_net: false,
+            mounts: BTreeMap::new(),
+            images_dir: None,
+            users: UserRange { first: USERS_FIRST, count: USERS_COUNT },
+        }
+    }
+}
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("cannot read the policy {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It does not say what a policy says.
+    #[error("the policy {path} is not valid: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+}
+
+impl Policy {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Policy, PolicyError> {
+        let text =
+            std::fs::read(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
+        serde_json::from_slice(&text).map_err(|source| PolicyError::Parse { path: path.to_owned(), source })
+    }
+}
