@@ -117,8 +117,8 @@ impl Runner {
         let group = self.cgroups.group(&start.id);
         let job = Job {
             start,
-            uid: self.options.task_uid,
-            gid: self.options.task_gid,
+            uid: User::NOBODY.uid,
+            gid: User::NOBODY.gid,
             group: &group,
             page: &page,
             status: status.as_fd(),
