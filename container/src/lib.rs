@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod deadline;
+pub mod fail;
 pub mod policy;
 pub mod protocol;
 pub mod record;
