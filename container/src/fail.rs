@@ -20,13 +20,18 @@ macro_rules! failpoint {
     ($name:literal) => {
         $crate::fail::at($name)
     };
+    ($name:literal if $when:expr) => {
+        if $when {
+            $crate::fail::at($name)
+        }
+    };
 }
 
 /// Nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]
 #[macro_export]
 macro_rules! failpoint {
-    ($name:literal) => {};
+    ($name:literal $(if $when:expr)?) => {};
 }
 
 #[cfg(feature = "failpoints")]

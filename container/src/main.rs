@@ -5,6 +5,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Also maps the plan: the stubs, forked from here, have it from birth.
+    shoal_container::failpoint!("runner.begun");
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {

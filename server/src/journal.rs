@@ -7,6 +7,7 @@
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use shoal_container::failpoint;
 use shoal_core::id::AttemptId;
 use shoal_core::transition::Outcome;
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ impl Journal {
             }
         }
         if !text.is_empty() {
+            failpoint!("server.before_journal");
             if std::mem::replace(&mut self.torn, true) {
                 text.insert(0, b'\n');
             }
@@ -97,6 +99,7 @@ impl Journal {
             self.torn = false;
             self.file.sync_data()?;
             self.bytes += text.len() as u64;
+            failpoint!("server.after_journal");
         }
         self.trim()
     }

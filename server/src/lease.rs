@@ -8,6 +8,7 @@
 use crate::identity::Saved;
 use crate::runner::Runner;
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
+use shoal_container::failpoint;
 use shoal_core::entry::NodeEntry;
 use shoal_core::event::Event;
 use shoal_core::id::NodeId;
@@ -194,8 +195,12 @@ impl Keeper {
                 _ = ticks.tick() => {}
             }
             let sent = boottime_ns();
+            failpoint!("server.before_renewal");
             match self.still_registered(&registration.saved).await {
-                Ok(true) => registration.page.advance_to(self.deadline_after(sent)),
+                Ok(true) => {
+                    failpoint!("server.before_deadline");
+                    registration.page.advance_to(self.deadline_after(sent));
+                }
                 Ok(false) => return "the node's key is gone",
                 Err(StoreError::LeaseNotFound) => return "the lease has expired",
                 Err(error) => tracing::warn!(%error, "lease not renewed"),

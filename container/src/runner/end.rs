@@ -3,6 +3,7 @@
 use super::Runner;
 use super::attempt::{Alive, Happening, Phase, untoken};
 use crate::deadline::boottime_ms;
+use crate::failpoint;
 use crate::protocol::{Cause, End, Event};
 use crate::record::{AttemptDir, StartRecord, StatusRecord};
 use crate::stub::STARTED;
@@ -34,6 +35,7 @@ impl Runner {
         let mut byte = [0];
         // Closing the pipe ends the watch on it.
         if rustix::io::read(&report, &mut byte).is_ok_and(|n| n == 1) && byte[0] == STARTED {
+            failpoint!("runner.before_started");
             let event = Event::Started { id: attempt.id.clone(), pid: alive.pid.as_raw_nonzero().get() };
             self.tell(&event);
         }
@@ -45,6 +47,7 @@ impl Runner {
         self.read_report(number);
         let Some(attempt) = self.attempts.get_mut(number) else { return };
         let Phase::Alive(alive) = &attempt.phase else { return };
+        failpoint!("runner.before_reap");
         // Fails for an adopted stub, which is another's child and another's to reap.
         let status = rustix::process::waitid(WaitId::PidFd(alive.pidfd.as_fd()), WaitIdOptions::EXITED);
         let how =
@@ -54,8 +57,10 @@ impl Runner {
             });
         let dir = AttemptDir::at(&self.options.attempts_dir, &attempt.id);
         let group = self.cgroups.group(&attempt.id);
+        failpoint!("runner.before_conclude");
         let end = conclude(&dir, alive, &how, group.oom_killed());
         self.attempts.set(number, Phase::Removing { end, tries: 0, at_ms: 0 });
+        failpoint!("runner.before_group_removal");
         self.remove_group(number);
     }
 
@@ -73,6 +78,7 @@ impl Runner {
         }
         let (id, end) = (attempt.id.clone(), end.clone());
         self.attempts.set(number, Phase::Ended(end.clone()));
+        failpoint!("runner.before_ended");
         self.tell(&Event::Ended { id, end });
     }
 

@@ -3,6 +3,7 @@
 use super::Runner;
 use super::attempt::Phase;
 use crate::deadline::boottime_ms;
+use crate::failpoint;
 use crate::protocol::{Event, Request, VERSION};
 use crate::record::AttemptDir;
 use crate::sys;
@@ -84,11 +85,13 @@ impl Runner {
             return self.refuse(Some(id), "it has not ended, or is forgotten already".to_owned());
         }
         let dir = AttemptDir::at(&self.options.attempts_dir, &id);
+        failpoint!("runner.before_forget");
         match dir.set_done() {
             // Kept, so that the next Welcome brings it up again.
             Err(error) if dir.path().exists() => self.refuse(Some(id), error.to_string()),
             // Without a directory there is nothing to mark: it could not be made, or somebody has removed it.
             Ok(()) | Err(_) => {
+                failpoint!("runner.after_forget");
                 if let Some(number) = self.attempts.number(&id) {
                     self.attempts.remove(number);
                 }

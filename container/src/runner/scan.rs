@@ -6,6 +6,7 @@ use super::attempt::{Alive, Phase};
 use super::end::{REMOVAL_RETRY_MS_MAX, vanished};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
+use crate::failpoint;
 use crate::protocol::End;
 use crate::record::{self, AttemptDir, StartRecord, StatusRecord};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -30,6 +31,7 @@ impl Runner {
 
     fn recover(&mut self, id: String, dir: &AttemptDir) {
         let Ok(status) = dir.open_status() else { return };
+        failpoint!("runner.recovering");
         if let Some((pid, pidfd)) = living_stub(&status) {
             let page =
                 StartRecord::read(status.as_fd()).and_then(|start| self.page(&start.deadline_page).ok());

@@ -6,6 +6,7 @@ use crate::facts;
 use crate::journal;
 use crate::propose::Settled;
 use crate::seam::TaskChanged;
+use shoal_container::failpoint;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::task::Task;
@@ -37,6 +38,7 @@ impl NodeLoop {
             Action::Propose { task, transition } => self.propose(task, transition),
             Action::Claim(task) => self.claim(task),
             Action::Start(task) => {
+                failpoint!("server.before_start");
                 let start = self.ports.launch.start(&task, self.fence_of(&task));
                 self.ports.runner.start(start).await?;
             }
@@ -60,7 +62,11 @@ impl NodeLoop {
         };
         let proposer = self.ports.proposer.clone();
         self.work.spawn(async move {
+            failpoint!("server.before_steal" if matches!(transition, Transition::Steal { .. }));
+            failpoint!("server.before_finish" if matches!(transition, Transition::Finish { .. }));
             let settled = proposer.settle(task, transition.clone(), known, None).await;
+            failpoint!("server.after_steal" if matches!(transition, Transition::Steal { .. }));
+            failpoint!("server.after_finish" if matches!(transition, Transition::Finish { .. }));
             let (decision, stored) = match settled {
                 Ok(Settled::Committed(stored)) => {
                     let task = Box::new(stored.value.clone());
@@ -96,6 +102,7 @@ impl NodeLoop {
 
     async fn release(&mut self, attempt: AttemptId) -> anyhow::Result<()> {
         self.records.remove(&attempt.task);
+        failpoint!("server.before_forget");
         self.ports.runner.forget(attempt.to_string()).await?;
         self.ports.journal.send(journal::Entry::Recorded(attempt)).await?;
         Ok(())

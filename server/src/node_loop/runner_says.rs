@@ -3,6 +3,7 @@
 use super::NodeLoop;
 use crate::journal::Entry;
 use crate::runner::Said;
+use shoal_container::failpoint;
 use shoal_container::protocol::{Cause, End, Report};
 use shoal_core::event::{Event, Found};
 use shoal_core::id::AttemptId;
@@ -14,6 +15,7 @@ impl NodeLoop {
         match said {
             Said::Has(reports) => self.has(reports).await?,
             Said::Started(id) => {
+                failpoint!("server.after_started");
                 if let Some(attempt) = parse(&id) {
                     self.hear(Event::Started(attempt));
                 }
