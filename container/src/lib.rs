@@ -11,6 +11,8 @@ pub mod policy;
 pub mod protocol;
 pub mod record;
 pub mod runner;
+pub mod seccomp;
+mod slot;
 mod stub;
 mod sys;
 pub mod wire;

@@ -48,6 +48,9 @@ pub struct StartRecord {
     pub format: u32,
     /// The request as it was received.
     pub start: Start,
+    /// The number of the slot it was lent.
+    #[serde(default)]
+    pub slot: Option<u32>,
 }
 
 /// The last line of `status`.
@@ -85,10 +88,10 @@ impl StatusRecord {
 
 impl StartRecord {
     /// Reads how an attempt was started, if that was written whole.
-    pub fn read(status: BorrowedFd<'_>) -> Option<Start> {
+    pub fn read(status: BorrowedFd<'_>) -> Option<StartRecord> {
         let text = read_all(status).ok()?;
         let record: StartRecord = serde_json::from_slice(text.split(|b| *b == b'\n').next()?).ok()?;
-        (record.format == FORMAT).then_some(record.start)
+        (record.format == FORMAT).then_some(record)
     }
 }
 
@@ -132,9 +135,9 @@ impl AttemptDir {
     }
 
     /// Makes `status` with its first line; also its length.
-    pub fn create_status(&self, start: &Start) -> Result<(OwnedFd, u64), RecordError> {
+    pub fn create_status(&self, start: &Start, slot: u32) -> Result<(OwnedFd, u64), RecordError> {
         let error = |e| self.error("cannot write", "status", e);
-        let record = StartRecord { format: FORMAT, start: start.clone() };
+        let record = StartRecord { format: FORMAT, start: start.clone(), slot: Some(slot) };
         let mut text = serde_json::to_vec(&record).map_err(|e| error(e.into()))?;
         text.push(b'\n');
         let file = self.open_status()?;
@@ -224,9 +227,10 @@ mod tests {
         let dir = AttemptDir::at(attempts.path(), "a.1");
         dir.create().unwrap();
         assert_eq!(dir.create().unwrap_err().source.kind(), io::ErrorKind::AlreadyExists);
-        let (status, bytes) = dir.create_status(&start()).unwrap();
+        let (status, bytes) = dir.create_status(&start(), 3).unwrap();
         assert_eq!(rustix::fs::fstat(&status).unwrap().st_size as u64, bytes);
-        assert_eq!(StartRecord::read(status.as_fd()), Some(start()));
+        let record = StartRecord::read(status.as_fd()).unwrap();
+        assert_eq!((record.start, record.slot), (start(), Some(3)));
         assert_eq!(StatusRecord::read(status.as_fd()), None);
         let end = StatusRecord::new(Cause::Code(7), true);
         end.append(status.as_fd()).unwrap();
@@ -245,6 +249,6 @@ mod tests {
         let end = StatusRecord::new(Cause::Signal(9), false);
         end.append(status.as_fd()).unwrap();
         assert_eq!(StatusRecord::read(status.as_fd()), Some(end));
-        assert_eq!(StartRecord::read(status.as_fd()), None);
+        assert!(StartRecord::read(status.as_fd()).is_none());
     }
 }

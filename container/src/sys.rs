@@ -60,16 +60,30 @@ pub unsafe fn fork_into(namespaces: c_int) -> io::Result<Fork> {
     }
 }
 
-/// Forks without namespaces.
+/// Calls `action` in a new process on this one's memory, and returns once that process has executed a program or ended (as vfork does): nothing
+/// is copied, and what `action` writes is seen here. Its descriptors, credentials and signal dispositions are its own.
 ///
 /// # Safety
-/// As for [`fork_into`].
-pub unsafe fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: passed on to the caller.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        pid => Ok(Pid::from_raw(pid)),
+/// As for [`fork_into`], and `action` must not return but end in exec or [`exit_now`].
+pub unsafe fn fork_sharing<F: FnMut()>(action: &mut F) -> io::Result<Pid> {
+    /// More than exec with a long search path takes; only what is touched becomes memory.
+    const STACK_BYTES: usize = 256 * 1024;
+    extern "C" fn enter<F: FnMut()>(action: *mut c_void) -> c_int {
+        // SAFETY: the pointer is the caller's exclusive reference, who sleeps until this process is done with the memory.
+        let action = unsafe { &mut *action.cast::<F>() };
+        // A panic must not unwind into the C library.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
+        exit_now(1)
     }
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    // SAFETY: the stack is the allocation's, grows down from its end, and outlives the use of it, because of CLONE_VFORK.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().byte_add(STACK_BYTES).cast();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        libc::clone(enter::<F>, top, flags, std::ptr::from_mut(action).cast())
+    };
+    check(pid.into())?;
+    Ok(Pid::from_raw(pid).expect("a child's pid is positive"))
 }
 
 /// Ends the process at once: no destructors, no exit handlers, which belong to the parent that it was forked from.
@@ -147,30 +161,45 @@ pub fn read_signal(signals: impl AsFd) -> io::Result<Option<(c_int, u64)>> {
     }
 }
 
-/// Every signal to its default action and none blocked: what a program may expect at its start.
-pub fn reset_signals() -> io::Result<()> {
+/// The signals that the runner ignores.
+const IGNORED: [c_int; 2] = [libc::SIGPIPE, libc::SIGHUP];
+
+/// Ignores what would end the runner by accident, and nothing else: whoever started it may have left it other ignored signals, which its tasks
+/// would inherit.
+pub fn ignore_signals() {
     /// Bytes of the kernel's signal set.
     const SET_BYTES: usize = 8;
-    // The kernel's own structure, all zero: the default action, no flags, an empty mask. It is at most four words everywhere.
-    let default = [0u64; 4];
-    // SAFETY: the structure is read only and lives across the calls; the default action runs no code of ours.
+    // The kernel's own structure, which begins with the action and is at most four words everywhere. Past the C library, which keeps
+    // two signals to itself.
+    let (mut action, default) = ([0usize; 4], [0usize; 4]);
+    // SAFETY: both structures live across the calls; the default action runs no code of ours.
     unsafe {
-        // Past the C library, which keeps two signals to itself, so that those are reset as well.
         for signal in 1..=libc::SIGRTMAX() {
-            let old = std::ptr::null_mut::<c_void>();
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SET_BYTES); // fails for KILL and STOP
+            let none = std::ptr::null_mut::<c_void>();
+            let asked =
+                libc::syscall(libc::SYS_rt_sigaction, signal, none, action.as_mut_ptr(), SET_BYTES) == 0;
+            if asked && action[0] == libc::SIG_IGN {
+                libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_BYTES);
+            }
+        }
+        for signal in IGNORED {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+}
+
+/// Every signal to its default action and none blocked: what a program may expect at its start. (Exec itself resets those that have handlers.)
+pub fn reset_signals() -> io::Result<()> {
+    // SAFETY: the default action runs no code of ours, and the set is initialised before use.
+    unsafe {
+        for signal in IGNORED {
+            libc::signal(signal, libc::SIG_DFL);
         }
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);
         check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into())?;
     }
     Ok(())
-}
-
-/// Ignores a signal.
-pub fn ignore_signal(signal: c_int) {
-    // SAFETY: SIG_IGN runs no code of ours.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Closes every descriptor of the process but standard input, output and error and those in `keep`. (Were the three closed, the next files
@@ -201,9 +230,24 @@ fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Shows the owners of a mount's files as a user namespace maps them.
+pub fn map_mount(mount: impl AsFd, namespace: impl AsFd) -> io::Result<()> {
+    let arguments = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_fd().as_raw_fd() as u64,
+    };
+    mount_setattr(mount, &arguments, false)
+}
+
 /// Attributes to set on (or clear from) a mount and, with `recursive`, all below it.
 pub fn set_mount_attributes(mount: impl AsFd, attributes: u64, recursive: bool) -> io::Result<()> {
     let arguments = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    mount_setattr(mount, &arguments, recursive)
+}
+
+fn mount_setattr(mount: impl AsFd, arguments: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path and the arguments live across the call, and the size is theirs.
     check(unsafe {
@@ -212,7 +256,7 @@ pub fn set_mount_attributes(mount: impl AsFd, attributes: u64, recursive: bool) 
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const arguments,
+            std::ptr::from_ref(arguments),
             size_of::<libc::mount_attr>(),
         )
     })?;

@@ -163,6 +163,7 @@ fn a_second_runner_for_the_same_directory_is_refused() {
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-runner"))
         .args(["--state-dir".as_ref(), runner.path("state").as_os_str()])
         .args(["--attempts-dir".as_ref(), runner.path("attempts").as_os_str()])
+        .args(["--policy".as_ref(), runner.path("policy.json").as_os_str()])
         .stderr(Stdio::piped())
         .output()
         .unwrap();

@@ -2,6 +2,7 @@
 
 use crate::deadline::DeadlinePage;
 use crate::protocol::{End, Report};
+use crate::slot::Slot;
 use rustix::process::Pid;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -43,12 +44,27 @@ pub struct Alive {
     pub pidfd: OwnedFd,
     /// Tells that the task was executed; `None` once that is known, or when an earlier runner has started it.
     pub report: Option<OwnedFd>,
+    /// What it has of the runner's.
+    pub lent: Lent,
     /// The deadline; `None` when the page of an adopted attempt is gone.
     pub page: Option<Rc<DeadlinePage>>,
     /// When to kill the stub itself because it did not end in time, on the boot-time clock.
     pub kill_at_ms: Option<u64>,
     /// Why the runner killed it.
     pub killed: Option<&'static str>,
+}
+
+/// What an attempt has of the runner's.
+pub enum Lent {
+    /// A slot, and whether nobody outside of the attempt can hold a part of it.
+    Slot {
+        /// To be given back.
+        slot: Slot,
+        /// See [`crate::slot::Slots::give_back`].
+        reusable: bool,
+    },
+    /// The number of a slot that an earlier runner has lent it, where that is known.
+    Number(Option<u32>),
 }
 
 /// What happened to an attempt.

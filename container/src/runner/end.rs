@@ -1,7 +1,7 @@
 //! The end of an attempt: the stub is reaped, its record read, the out-of-memory count taken, the control group removed, the server told.
 
 use super::Runner;
-use super::attempt::{Alive, Happening, Phase, untoken};
+use super::attempt::{Alive, Happening, Lent, Phase, untoken};
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Cause, End, Event};
@@ -59,7 +59,13 @@ impl Runner {
         let group = self.cgroups.group(&attempt.id);
         failpoint!("runner.before_conclude");
         let end = conclude(&dir, alive, &how, group.oom_killed());
-        self.attempts.set(number, Phase::Removing { end, tries: 0, at_ms: 0 });
+        let removing = Phase::Removing { end, tries: 0, at_ms: 0 };
+        if let Phase::Alive(alive) = std::mem::replace(&mut attempt.phase, removing) {
+            match alive.lent {
+                Lent::Slot { slot, reusable } => self.slots.give_back(slot, reusable),
+                Lent::Number(number) => number.into_iter().for_each(|number| self.slots.release(number)),
+            }
+        }
         failpoint!("runner.before_group_removal");
         self.remove_group(number);
     }
@@ -109,7 +115,8 @@ fn conclude(dir: &AttemptDir, alive: &Alive, how: &str, oom_killed: bool) -> End
 
 /// The end of an attempt whose wait status nobody saw, recorded.
 pub(super) fn vanished(dir: &AttemptDir, status: BorrowedFd<'_>, why: String, oom_killed: bool) -> End {
-    let log_truncated = StartRecord::read(status).is_some_and(|start| dir.log_bytes() > start.log_bytes_max);
+    let log_truncated =
+        StartRecord::read(status).is_some_and(|record| dir.log_bytes() > record.start.log_bytes_max);
     let cause = Cause::Vanished(why);
     // If it cannot be written, a later runner comes to the same end in other words.
     let _ = StatusRecord::new(cause.clone(), log_truncated).append(status);

@@ -1,13 +1,16 @@
 //! Starting an attempt: its directory and files, the fork, and the watch on what was forked. Whatever fails is that attempt's end, never the runner's.
 
 use super::Runner;
-use super::attempt::{Alive, Happening, Phase};
+use super::attempt::{Alive, Happening, Lent, Phase};
+use super::grant::GrantError;
 use crate::deadline::{DeadlineError, DeadlinePage};
-use crate::protocol::{Cause, End, Event, Net, Start, User};
+use crate::protocol::{Cause, End, Event, Net, Root, Start};
 use crate::record::{AttemptDir, RecordError, StatusRecord};
+use crate::slot::{Slot, SlotError};
 use crate::stub::{self, Job};
 use crate::sys::{self, Fork};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Rlimit};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -17,9 +20,9 @@ use std::rc::Rc;
 const ID_BYTES_MAX: usize = 100;
 /// The stub itself lives in the task's memory limit; half of this is enough for it and a small program.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group.
-const NAMESPACES: i32 =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET;
+/// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group,
+/// and the user and network namespaces are its slot's.
+const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
 
 /// Why an attempt could not be started. Its `Display` is what the user reads.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,10 @@ enum LaunchError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Deadline(#[from] DeadlineError),
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     #[error("make a pipe: {0}")]
     Pipe(io::Error),
     #[error("make the container's process: {0}")]
@@ -84,9 +91,6 @@ impl Runner {
         if !start.workdir.starts_with('/') {
             return Err(format!("the working directory must be absolute, not {:?}", start.workdir));
         }
-        if start.net != Net::Loopback || start.user != User::NOBODY || !start.mounts.is_empty() {
-            return Err("this runner knows no other user, network or mounts".to_owned());
-        }
         if start.limits.pids_max == 0 || start.limits.cpu_milli == 0 {
             return Err("processes and cpu must be limited to more than 0".to_owned());
         }
@@ -94,7 +98,7 @@ impl Runner {
             let given = start.limits.memory_bytes;
             return Err(format!("memory must be limited to {MEMORY_BYTES_MIN} bytes or more, not {given}"));
         }
-        Ok(())
+        self.permitted(start)
     }
 
     /// The same id came before: its end is told again if it is known, and in no case does anything start.
@@ -109,34 +113,78 @@ impl Runner {
     }
 
     fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
+        let mut slot = self.slots.take()?;
+        match self.fork_stub(start, dir, &mut slot) {
+            Ok((pid, pidfd, report, page)) => {
+                // A socket of the host that the attempt can reach may take in a socket of the attempt's network.
+                let secluded = start.mounts.is_empty() && start.root != Root::Host;
+                let reusable = secluded && start.net == Net::Loopback;
+                let lent = Lent::Slot { slot, reusable };
+                let (report, page) = (Some(report), Some(page));
+                let alive = Alive { pid, pidfd, report, page, lent, kill_at_ms: None, killed: None };
+                self.watch_alive(start.id.clone(), alive);
+                Ok(())
+            }
+            Err(error) => {
+                self.slots.give_back(slot, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// The stub, its descriptor, what it reports to, and its deadline.
+    fn fork_stub(
+        &mut self,
+        start: &Start,
+        dir: &AttemptDir,
+        slot: &mut Slot,
+    ) -> Result<(Pid, OwnedFd, OwnedFd, Rc<DeadlinePage>), LaunchError> {
         let page = self.page(&start.deadline_page)?;
-        let (status, status_bytes) = dir.create_status(start)?;
+        let grant = self.grant(start, slot)?;
+        if start.net == Net::Loopback {
+            slot.connect(&self.network)?;
+        }
+        let (status, status_bytes) = dir.create_status(start, slot.number)?;
         let log = dir.create_log()?;
         let (report, report_end) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| LaunchError::Pipe(e.into()))?;
         let group = self.cgroups.group(&start.id);
+        let network = slot.network.as_ref().filter(|_| start.net == Net::Loopback);
         let job = Job {
             start,
-            uid: User::NOBODY.uid,
-            gid: User::NOBODY.gid,
             group: &group,
+            ids: slot.ids,
+            users: slot.users.as_fd(),
+            network: network.map(|network| network.namespace.as_fd()),
+            devices: &self.devices,
+            tree: grant.tree(),
+            binds: &grant.binds(),
+            filter: &self.filter,
             page: &page,
             status: status.as_fd(),
             status_bytes,
             log: log.as_fd(),
             report: report_end.as_fd(),
-            open_files: self.open_files,
+            open_files: self.open_files_of(start),
         };
         // SAFETY: the runner has one thread, and the child's branch never returns.
         #[allow(unsafe_code)]
-        let (pid, pidfd) = match unsafe { sys::fork_into(NAMESPACES) }.map_err(LaunchError::Fork)? {
+        match unsafe { sys::fork_into(NAMESPACES) }.map_err(LaunchError::Fork)? {
             Fork::Child => stub::main(&job),
-            Fork::Parent(pid, pidfd) => (pid, pidfd),
-        };
-        let alive =
-            Alive { pid, pidfd, report: Some(report), page: Some(page), kill_at_ms: None, killed: None };
-        self.watch_alive(start.id.clone(), alive);
-        Ok(())
+            Fork::Parent(pid, pidfd) => Ok((pid, pidfd, report, page)),
+        }
+    }
+
+    /// The usual limit of open files, or the one asked for, as far as the runner's own goes.
+    fn open_files_of(&self, start: &Start) -> Rlimit {
+        let most = self.open_files.maximum;
+        match u64::from(start.limits.open_files) {
+            0 => self.open_files,
+            asked => {
+                let limit = Some(most.map_or(asked, |most| asked.min(most)));
+                Rlimit { current: limit, maximum: limit }
+            }
+        }
     }
 
     /// Adds a living attempt and watches it. If even that cannot be had, it is killed, and found dead by the timer.

@@ -7,6 +7,7 @@
 mod attempt;
 mod connection;
 mod end;
+mod grant;
 mod launch;
 mod options;
 mod requests;
@@ -18,6 +19,10 @@ pub use options::{Options, OptionsError};
 
 use crate::cgroup::{CgroupError, Cgroups};
 use crate::deadline::{DeadlinePage, boottime_ms};
+use crate::policy::{Policy, PolicyError};
+use crate::seccomp::Filter;
+use crate::slot::{self, Slots};
+use crate::stub::{self, error::SetupError};
 use crate::sys;
 use attempt::Attempts;
 use connection::Connection;
@@ -62,6 +67,12 @@ pub enum RunnerError {
     /// No control groups.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
+    /// No policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// No devices for the containers.
+    #[error("prepare the devices: {0}")]
+    Devices(#[from] SetupError),
     /// A system call that the loop cannot go on without.
     #[error("cannot {action}: {source}")]
     System {
@@ -88,6 +99,14 @@ pub struct Runner {
     connection: Option<Connection>,
     attempts: Attempts,
     pages: HashMap<PathBuf, Rc<DeadlinePage>>,
+    policy: Policy,
+    slots: Slots,
+    /// The system calls that tasks may make.
+    filter: Filter,
+    /// Where the devices are mounted, in the runner's own mount namespace.
+    devices: PathBuf,
+    /// The runner's own network namespace.
+    network: OwnedFd,
     /// The limit of open files before it was raised: the tasks'.
     open_files: Rlimit,
     /// Attempts below this number must be dead before `AllDead` is said.
@@ -109,6 +128,16 @@ impl Runner {
             path: options.attempts_dir.clone(),
             source,
         })?;
+        let policy = Policy::read(&options.policy)?;
+        let devices = state.path().join("dev");
+        std::fs::create_dir_all(&devices).map_err(|source| RunnerError::File {
+            action: "make",
+            path: devices.clone(),
+            source,
+        })?;
+        stub::devices::prepare_template(&devices)?;
+        let network =
+            slot::network::own().map_err(|e| RunnerError::system("open the network namespace", e))?;
         let cgroups = Cgroups::prepare(state.path())?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| RunnerError::system("make an epoll", e))?;
@@ -128,6 +157,11 @@ impl Runner {
             connection: None,
             attempts: Attempts::default(),
             pages: HashMap::new(),
+            slots: Slots::new(policy.users),
+            policy,
+            filter: Filter::compile(),
+            devices,
+            network,
             all_dead_below: None,
             leftovers: Leftovers::default(),
             shutting_down: false,
@@ -208,8 +242,7 @@ impl Runner {
 
 /// Makes this process independent of the one that started it.
 fn detach() {
-    sys::ignore_signal(libc::SIGPIPE);
-    sys::ignore_signal(libc::SIGHUP);
+    sys::ignore_signals();
     // Fails when it leads a session already, which is as good.
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");

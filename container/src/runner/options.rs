@@ -13,8 +13,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Holds one directory for each attempt.
     pub attempts_dir: PathBuf,
-    /// What tasks may have (see [`crate::policy`]); without it they have what the defaults of a policy say, which is no root to start in.
-    pub policy: Option<PathBuf>,
+    /// What tasks may have (see [`crate::policy`]).
+    pub policy: PathBuf,
     /// Without a connection and without a live attempt for so long, the runner ends by itself.
     pub idle_ms: u64,
 }
@@ -69,6 +69,7 @@ Starts containers on behalf of a shoald, which starts it. Needs root.
         }
         let state_dir = state_dir.ok_or(OptionsError::Missing("--state-dir"))?;
         let attempts_dir = attempts_dir.ok_or(OptionsError::Missing("--attempts-dir"))?;
+        let policy = policy.ok_or(OptionsError::Missing("--policy"))?;
         let idle_ms = u64::from(idle_s) * 1000;
         Ok(Some(Options { state_dir, attempts_dir, policy, idle_ms }))
     }
@@ -92,13 +93,15 @@ mod tests {
     #[test]
     fn a_number_is_a_number() {
         assert!(matches!(parse("--idle-seconds soon"), Err(OptionsError::Number { .. })));
-        let options = parse("--state-dir /s --attempts-dir /a --idle-seconds 7").unwrap().unwrap();
+        let options =
+            parse("--state-dir /s --attempts-dir /a --policy /p --idle-seconds 7").unwrap().unwrap();
         assert_eq!(options.idle_ms, 7000);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         assert_eq!(parse("--state-dir /s"), Err(OptionsError::Missing("--attempts-dir")));
+        assert_eq!(parse("--state-dir /s --attempts-dir /a"), Err(OptionsError::Missing("--policy")));
         assert_eq!(parse("--state-dir"), Err(OptionsError::NoValue("--state-dir")));
         assert_eq!(parse("--frob"), Err(OptionsError::Unknown("--frob".into())));
     }

@@ -4,6 +4,7 @@ use super::Runner;
 use super::attempt::Phase;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
+use crate::policy::Policy;
 use crate::protocol::{Event, Request, VERSION};
 use crate::record::AttemptDir;
 use crate::sys;
@@ -41,6 +42,11 @@ impl Runner {
         let Some(connection) = &mut self.connection else { return };
         connection.greeted = true;
         if version == VERSION {
+            // The server may have been started anew because its operator allows other things now.
+            match Policy::read(&self.options.policy) {
+                Ok(policy) => self.policy = policy,
+                Err(error) => self.refuse(None, error.to_string()),
+            }
             return self.welcome();
         }
         self.refuse(None, format!("this runner speaks version {VERSION} of the protocol, not {version}"));

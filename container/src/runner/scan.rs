@@ -2,7 +2,7 @@
 //! Control groups without a living stub are emptied and removed.
 
 use super::Runner;
-use super::attempt::{Alive, Phase};
+use super::attempt::{Alive, Lent, Phase};
 use super::end::{REMOVAL_RETRY_MS_MAX, vanished};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
@@ -33,9 +33,12 @@ impl Runner {
         let Ok(status) = dir.open_status() else { return };
         failpoint!("runner.recovering");
         if let Some((pid, pidfd)) = living_stub(&status) {
-            let page =
-                StartRecord::read(status.as_fd()).and_then(|start| self.page(&start.deadline_page).ok());
-            let alive = Alive { pid, pidfd, report: None, page, kill_at_ms: None, killed: None };
+            let record = StartRecord::read(status.as_fd());
+            let slot = record.as_ref().and_then(|record| record.slot);
+            slot.inspect(|number| self.slots.reserve(*number));
+            let page = record.and_then(|record| self.page(&record.start.deadline_page).ok());
+            let lent = Lent::Number(slot);
+            let alive = Alive { pid, pidfd, report: None, page, lent, kill_at_ms: None, killed: None };
             return self.watch_alive(id, alive);
         }
         let oom_killed = self.cgroups.group(&id).oom_killed();

@@ -1,11 +1,12 @@
-//! What a program may expect under /dev and /proc, and nothing that reaches the host.
+//! /dev: one small read-only file system with the usual nodes and links, made once by the runner in a mount namespace of its own and shown in every
+//! container. No container can make a device, and what stands under a name was put there by us, whatever a root file system carries.
 
 use super::error::{SetupError, Step};
-use super::mounts::{attach, bind, new_filesystem, open_beneath, view};
-use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
-use rustix::io::Errno;
-use rustix::mount::MountAttrFlags as Attr;
+use super::mounts::{self, attach, bind, new_filesystem, open_beneath};
+use rustix::fs::{AtFlags, FileType, Mode, chmodat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// Character devices: name, major, minor (Documentation/admin-guide/devices.txt).
 const NODES: [(&str, u32, u32); 6] =
@@ -18,80 +19,61 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// Mount points.
+const POINTS: [&str; 2] = ["pts", "shm"];
 /// The group that owns terminals, `tty` everywhere.
-const TTY_GROUP: &str = "5";
-/// Parts of /proc that show or change the whole machine: nothing is seen in their place.
-const MASKED: [&str; 10] = [
-    "acpi",
-    "asound",
-    "kcore",
-    "keys",
-    "kmsg",
-    "latency_stats",
-    "sched_debug",
-    "scsi",
-    "timer_list",
-    "timer_stats",
-];
-/// Parts of /proc that can be written to: read-only.
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const TTY_GROUP: u32 = 5;
+/// Devices, and no programs.
+const SEALED_DEVICES: Attr =
+    Attr::MOUNT_ATTR_RDONLY.union(Attr::MOUNT_ATTR_NOSUID).union(Attr::MOUNT_ATTR_NOEXEC);
 
-/// Fills a directory with nodes, links and the mount points `pts` and `shm`.
-pub fn fill(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
+/// Gives the calling process a mount namespace of its own, which still sees what is mounted on the host later, and mounts the template on
+/// `point` in it. For the runner, once.
+pub fn prepare_template(point: &Path) -> Result<(), SetupError> {
+    crate::sys::unshare(libc::CLONE_NEWNS).step("make a mount namespace")?;
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).step("keep mounts from the host")?;
+    let options = [("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")];
+    let dev = new_filesystem("tmpfs", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
+    fill(dev.as_fd())?;
+    crate::sys::set_mount_attributes(&dev, u64::from(SEALED_DEVICES.bits()), false)
+        .step("make the devices read-only")?;
+    let point = mounts::open_host(point).step(format!("open {}", point.display()))?;
+    attach(dev.as_fd(), point.as_fd()).step("mount the devices")
+}
+
+fn fill(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
+    let anybody = Mode::from_bits_truncate(0o666);
     for (name, major, minor) in NODES {
-        mknodat(dev, name, FileType::CharacterDevice, Mode::from_bits_truncate(0o666), makedev(major, minor))
-            .and_then(|()| {
-                rustix::fs::chmodat(dev, name, Mode::from_bits_truncate(0o666), rustix::fs::AtFlags::empty())
-            })
+        mknodat(dev, name, FileType::CharacterDevice, anybody, makedev(major, minor))
+            .and_then(|()| chmodat(dev, name, anybody, AtFlags::empty()))
             .step(format!("make /dev/{name}"))?;
     }
     for (name, target) in LINKS {
         symlinkat(target, dev, name).step(format!("make /dev/{name}"))?;
     }
-    for name in ["pts", "shm"] {
+    for name in POINTS {
         mkdirat(dev, name, Mode::from_bits_truncate(0o755)).step(format!("make /dev/{name}"))?;
     }
     Ok(())
 }
 
-/// Mounts the container's own pseudo-terminals.
-pub fn mount_terminals(root: BorrowedFd<'_>) -> Result<(), SetupError> {
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", TTY_GROUP)];
+/// Shows the template on /dev, with `shm` on /dev/shm and the container's own pseudo-terminals. `host_id` says what an
+/// id of the container is on the host.
+pub fn mount(
+    template: BorrowedFd<'_>,
+    root: BorrowedFd<'_>,
+    shm: BorrowedFd<'_>,
+    host_id: impl Fn(u32) -> u32,
+) -> Result<(), SetupError> {
+    mounts::view(template, SEALED_DEVICES, true)
+        .and_then(|dev| attach(dev.as_fd(), open_beneath(root, "dev")?.as_fd()))
+        .step("mount /dev")?;
+    bind(shm, root, "dev/shm", mounts::SCRATCH | Attr::MOUNT_ATTR_NOEXEC)?;
+    let group = host_id(TTY_GROUP).to_string();
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", &group)];
     let pts = new_filesystem("devpts", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
     open_beneath(root, "dev/pts")
         .and_then(|target| attach(pts.as_fd(), target.as_fd()))
         .step("mount /dev/pts")
-}
-
-/// Mounts the pid namespace's /proc, with what concerns the whole machine masked. `empty` is an empty directory.
-pub fn mount_proc(root: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Result<(), SetupError> {
-    let harmless = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV | Attr::MOUNT_ATTR_NOEXEC;
-    let proc = new_filesystem("proc", &[], harmless)?;
-    open_beneath(root, "proc").and_then(|target| attach(proc.as_fd(), target.as_fd())).step("mount /proc")?;
-    let null = open_beneath(root, "dev/null").step("open /dev/null")?;
-    for name in MASKED {
-        let Some(stat) = stat(proc.as_fd(), name)? else { continue };
-        let cover = if FileType::from_raw_mode(stat) == FileType::Directory { empty } else { null.as_fd() };
-        bind(cover, root, &format!("proc/{name}"), Attr::MOUNT_ATTR_RDONLY)?;
-    }
-    for name in READ_ONLY {
-        if stat(proc.as_fd(), name)?.is_none() {
-            continue;
-        }
-        open_beneath(proc.as_fd(), name)
-            .and_then(|it| {
-                attach(view(it.as_fd(), harmless | Attr::MOUNT_ATTR_RDONLY, false)?.as_fd(), it.as_fd())
-            })
-            .step(format!("make /proc/{name} read-only"))?;
-    }
-    Ok(())
-}
-
-/// The mode of an entry, if it exists: what there is depends on the kernel's configuration.
-fn stat(at: BorrowedFd<'_>, name: &str) -> Result<Option<u32>, SetupError> {
-    match rustix::fs::statat(at, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat.st_mode)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error).step(format!("look at /proc/{name}")),
-    }
 }

@@ -4,11 +4,14 @@
 //! It needs neither server nor runner while it lives. It must never outlive the deadline, never run a task without its limits, and
 //! never leave a process behind: when it exits the kernel kills its pid namespace.
 
-mod devices;
-mod error;
+mod binds;
+pub mod devices;
+pub mod error;
 pub mod log;
 mod mounts;
+mod overlay;
 mod privileges;
+mod proc;
 mod program;
 mod root;
 mod supervise;
@@ -17,13 +20,17 @@ mod workdir;
 
 use crate::cgroup::Group;
 use crate::deadline::DeadlinePage;
-use crate::protocol::{Cause, Start};
+use crate::protocol::{Cause, Net, Start};
 use crate::record::{self, StatusRecord};
+use crate::seccomp::Filter;
+use crate::slot::users::Ids;
 use crate::sys;
 use error::{SetupError, Step};
 use rustix::fs::Mode;
 use rustix::process::Rlimit;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 /// Written to the report pipe once the task's program has been executed.
 pub const STARTED: u8 = b'S';
@@ -35,12 +42,22 @@ pub const EXIT_DEADLINE: i32 = 124;
 pub struct Job<'a> {
     /// The request.
     pub start: &'a Start,
-    /// The user of the task.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
     /// The attempt's control group; not made yet.
     pub group: &'a Group,
+    /// Ids of the host that the container has.
+    pub ids: Ids,
+    /// The user namespace that maps them.
+    pub users: BorrowedFd<'a>,
+    /// The network namespace prepared for it, if it has one of its own that was.
+    pub network: Option<BorrowedFd<'a>>,
+    /// The directory on which the runner has mounted the devices.
+    pub devices: &'a Path,
+    /// The tree of the root, for all but the host's.
+    pub tree: Option<Tree<'a>>,
+    /// What it sees of the host beside its root.
+    pub binds: &'a [Bind<'a>],
+    /// The system calls that a task may make.
+    pub filter: &'a Filter,
     /// The deadline.
     pub page: &'a DeadlinePage,
     /// The attempt's `status`.
@@ -53,6 +70,29 @@ pub struct Job<'a> {
     pub report: BorrowedFd<'a>,
     /// The limit of open files that tasks get (the runner's own is raised).
     pub open_files: Rlimit,
+}
+
+/// A root file system's directory.
+#[derive(Clone, Copy)]
+pub struct Tree<'a> {
+    /// On the host.
+    pub path: &'a Path,
+    /// How the owners of its files are shown; as they are, without.
+    pub map: Option<BorrowedFd<'a>>,
+    /// Whether the task may write everywhere in it, to a private layer.
+    pub writable: bool,
+}
+
+/// A directory of the host that the task sees.
+pub struct Bind<'a> {
+    /// On the host.
+    pub source: &'a Path,
+    /// Absolute, inside the root.
+    pub target: &'a str,
+    /// Whether the task may write to it.
+    pub writable: bool,
+    /// How the owners of its files are shown; as they are, without.
+    pub map: Option<BorrowedFd<'a>>,
 }
 
 /// Runs the stub to its end. To be called in a process just forked from the single-threaded runner.
@@ -78,16 +118,37 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     sys::leave_session_keyring().step("leave the session keyring")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
-    sys::loopback_up().step("bring up the loopback interface")?;
+    enter_network(job)?;
     root::enter(job)?;
-    privileges::prepare_stub()?;
+    privileges::hide()?;
     supervise::run(job)
+}
+
+fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {
+    match (job.start.net, job.network) {
+        (Net::Host, _) => Ok(()),
+        (Net::Loopback, Some(network)) => {
+            move_into_link_name_space(network, Some(LinkNameSpaceType::Network))
+                .step("enter the network namespace")
+        }
+        (Net::Loopback | Net::None, _) => {
+            sys::unshare(libc::CLONE_NEWNET).step("make the network namespace")?;
+            if job.start.net == Net::Loopback {
+                sys::loopback_up().step("bring up the loopback interface")?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Takes the lock that says this attempt has a stub, unless a runner has declared it vanished already, and lets go of all that is the runner's.
 fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
-    let mut keep = [job.status.as_raw_fd(), job.log.as_raw_fd(), job.report.as_raw_fd()];
-    // SAFETY: this process was just forked and uses none of the runner's descriptors but these three.
+    let mut keep = vec![job.status, job.log, job.report, job.users];
+    keep.extend(job.network);
+    keep.extend(job.tree.and_then(|tree| tree.map));
+    keep.extend(job.binds.iter().filter_map(|bind| bind.map));
+    let mut keep: Vec<_> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: this process was just forked and uses none of the runner's descriptors but these.
     #[allow(unsafe_code)]
     unsafe { sys::close_all_but(&mut keep) }.step("close the runner's files")?;
     let locked = record::try_lock(job.status).step("lock the status")?;

@@ -46,6 +46,12 @@ pub fn open_beneath(at: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedF
     rustix::fs::openat2(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
+/// The same within the file system of `at`: not even another mount is crossed.
+pub fn open_on(at: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
 /// Whether there is a real directory (no link) of this name.
 pub fn is_directory(at: BorrowedFd<'_>, name: &str) -> bool {
     rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -66,6 +72,17 @@ pub fn view(
     let tree = rustix::mount::open_tree(source, c"", flags)?;
     sys::set_mount_attributes(&tree, u64::from(attributes.bits()), recursive)
         .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    Ok(tree)
+}
+
+/// The same with the owners of its files shown as the map of a user namespace says: an id of the disk as the id that it is outside of that namespace.
+pub fn mapped_view(
+    source: BorrowedFd<'_>,
+    attributes: MountAttrFlags,
+    map: BorrowedFd<'_>,
+) -> rustix::io::Result<OwnedFd> {
+    let tree = view(source, attributes, false)?;
+    sys::map_mount(&tree, map).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     Ok(tree)
 }
 

@@ -1,16 +1,14 @@
-//! The container's root file system: the task's root read-only, and one private tmpfs behind everything that it may write to
-//! (/tmp, /work, /dev/shm). Its pages are charged to the task's memory limit and its size is capped, so a task can fill neither
-//! the node's disk nor its memory.
+//! The container's root file system, and one private tmpfs behind everything that the task may write to. Its pages are charged to the task's
+//! memory limit and its size is capped, so a task can fill neither the node's disk nor its memory.
 //!
-//! A directory that has all the mount points is bound as it is. One that lacks some, and the host's own system, is put together
-//! entry by entry in the tmpfs instead, because nothing may be created in somebody's directory.
+//! A directory that has all the mount points is bound as it is, read-only. One that lacks some, and every image, is the lower layer of an overlay,
+//! because nothing may be created in somebody's directory. The host's own system is put together entry by entry in the tmpfs.
 
-use super::Job;
 use super::error::{SetupError, Step};
 use super::mounts::{self, SCRATCH, SEALED, attach, bind, is_directory, open_beneath, view};
-use super::{devices, workdir};
-use crate::protocol::Root;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, mkdirat, symlinkat};
+use super::{Job, Tree, binds, devices, overlay, proc, workdir};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, mkdirat, symlinkat, unlinkat};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -29,59 +27,92 @@ const TMPFS_BYTES_PER_INODE: u64 = 4096;
 /// Builds the root and moves into it.
 pub fn enter(job: &Job<'_>) -> Result<(), SetupError> {
     mounts::make_private()?;
+    // All that is the host's is opened while its names still mean what they did.
+    let template = mounts::open_host(job.devices).step("open the devices")?;
+    let sources = binds::open_sources(job)?;
     let scratch = scratch(job)?;
-    let root = match &job.start.root {
-        Root::Directory(path) => directory_root(path, scratch)?,
-        Root::Image(digest) => {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(missing).step(format!("open the image {digest}"));
-        }
-        Root::Host => {
-            let host = mounts::open_host(Path::new("/")).step("open the host's root")?;
-            let stage = mounts::open_host(Path::new("/tmp")).step("open the host's /tmp")?;
-            attach(scratch.as_fd(), stage.as_fd()).step("mount the private file system")?;
-            assemble(host.as_fd(), scratch.as_fd(), true)?;
-            Built { root: scratch.try_clone().step("keep the root")?, scratch }
-        }
+    let built = match &job.tree {
+        Some(tree) => tree_root(job, tree, scratch)?,
+        None => host_root(scratch)?,
     };
-    furnish(job, &root)?;
-    pivot(root.root.as_fd())
+    furnish(job, &built, template.as_fd())?;
+    binds::mount(job, &sources, built.root.as_fd())?;
+    if !built.writable {
+        crate::sys::set_mount_attributes(&built.root, u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), false)
+            .step("make the root read-only")?;
+    }
+    pivot(built.root.as_fd())
 }
 
 /// The root to be and the mounted private tmpfs.
 struct Built {
     root: OwnedFd,
     scratch: OwnedFd,
+    /// Whether the task may write to the root itself.
+    writable: bool,
 }
 
-/// The private tmpfs with its directories.
+/// The private tmpfs.
 fn scratch(job: &Job<'_>) -> Result<OwnedFd, SetupError> {
-    let bytes = (job.start.limits.memory_bytes / TMPFS_MEMORY_DIVISOR).max(TMPFS_BYTES_PER_INODE);
+    let limits = &job.start.limits;
+    let half = limits.memory_bytes / TMPFS_MEMORY_DIVISOR;
+    let bytes = if limits.disk_bytes == 0 { half } else { half.min(limits.disk_bytes) };
+    let bytes = bytes.max(TMPFS_BYTES_PER_INODE);
     let inodes = (bytes / TMPFS_BYTES_PER_INODE).max(64);
     let options =
         [("size", bytes.to_string()), ("nr_inodes", inodes.to_string()), ("mode", "0755".to_owned())];
     let options: Vec<(&str, &str)> = options.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    mounts::new_filesystem("tmpfs", &options, Attr::MOUNT_ATTR_NOSUID)
+    mounts::new_filesystem("tmpfs", &options, SCRATCH)
 }
 
-fn directory_root(path: &Path, scratch: OwnedFd) -> Result<Built, SetupError> {
-    let step = || format!("open the root {}", path.display());
-    let source = mounts::open_host(path).step(step())?;
-    let complete = POINTS.iter().all(|name| is_directory(source.as_fd(), name));
-    if complete {
-        let root = view(source.as_fd(), SEALED, false).step(step())?;
-        attach(root.as_fd(), source.as_fd()).step(step())?;
-        let tmp = open_beneath(root.as_fd(), "tmp").step("open /tmp")?;
+fn tree_root(job: &Job<'_>, tree: &Tree<'_>, scratch: OwnedFd) -> Result<Built, SetupError> {
+    let step = || format!("open the root {}", tree.path.display());
+    let source = mounts::open_host(tree.path).step(step())?;
+    let plain = || view(source.as_fd(), SEALED, false);
+    let shown = match tree.map.map(|map| mounts::mapped_view(source.as_fd(), SEALED, map)) {
+        // Not every file system can show other owners; what is only read is shown with those it has.
+        Some(Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP)) if !tree.writable => plain(),
+        Some(mapped) => mapped,
+        None => plain(),
+    };
+    let lower = shown.step(step())?;
+    attach(lower.as_fd(), source.as_fd()).step(step())?;
+    let complete = POINTS.iter().all(|name| is_directory(lower.as_fd(), name));
+    if complete && !tree.writable && binds::have_targets(job, lower.as_fd()) {
+        let tmp = open_beneath(lower.as_fd(), "tmp").step("open /tmp")?;
         attach(scratch.as_fd(), tmp.as_fd()).step("mount the private file system")?;
-        return Ok(Built { root, scratch });
+        return Ok(Built { root: lower, scratch, writable: false });
     }
-    attach(scratch.as_fd(), source.as_fd()).step("mount the private file system")?;
-    assemble(source.as_fd(), scratch.as_fd(), false)?;
-    Ok(Built { root: scratch.try_clone().step("keep the root")?, scratch })
+    // Out of sight below the overlay, which takes this place next.
+    attach(scratch.as_fd(), lower.as_fd()).step("mount the private file system")?;
+    let root = overlay::layer(lower.as_fd(), scratch.as_fd(), "root", job.ids.host(0), job.ids.host(0))
+        .step("make the writable layer")?;
+    attach(root.as_fd(), lower.as_fd()).step(step())?;
+    for name in POINTS {
+        if !is_directory(root.as_fd(), name) {
+            // A link or a file in its place is covered, like everything else that changes, in the layer alone.
+            match unlinkat(&root, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error).step(format!("replace /{name}")),
+            }
+            mkdirat(&root, name, Mode::from_bits_truncate(0o755)).step(format!("make /{name}"))?;
+        }
+    }
+    binds::make_targets(job, root.as_fd())?;
+    Ok(Built { root, scratch, writable: tree.writable })
+}
+
+/// The host's system, as far as it is shown at all.
+fn host_root(scratch: OwnedFd) -> Result<Built, SetupError> {
+    let host = mounts::open_host(Path::new("/")).step("open the host's root")?;
+    let stage = mounts::open_host(Path::new("/tmp")).step("open the host's /tmp")?;
+    attach(scratch.as_fd(), stage.as_fd()).step("mount the private file system")?;
+    assemble(host.as_fd(), scratch.as_fd())?;
+    Ok(Built { root: scratch.try_clone().step("keep the root")?, scratch, writable: false })
 }
 
 /// Shows each entry of `source` in `target`, read-only, but for those that we mount on.
-fn assemble(source: BorrowedFd<'_>, target: BorrowedFd<'_>, host: bool) -> Result<(), SetupError> {
+fn assemble(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), SetupError> {
     let list =
         rustix::fs::openat(source, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .and_then(Dir::new)
@@ -89,25 +120,18 @@ fn assemble(source: BorrowedFd<'_>, target: BorrowedFd<'_>, host: bool) -> Resul
     for entry in list {
         let entry = entry.step("list the root")?;
         let Ok(name) = entry.file_name().to_str() else { continue };
-        let hidden = host && HOST_HIDDEN.contains(&name);
-        if matches!(name, "." | "..") || hidden || POINTS.contains(&name) {
+        if matches!(name, "." | "..") || HOST_HIDDEN.contains(&name) || POINTS.contains(&name) {
             continue;
         }
-        show(source, target, name, host).step(format!("show /{name}"))?;
+        show(source, target, name).step(format!("show /{name}"))?;
     }
-    let empty: &[&str] = if host { &HOST_HIDDEN } else { &[] };
-    for name in empty {
-        mkdirat(target, *name, Mode::from_bits_truncate(0o555)).step(format!("make /{name}"))?;
+    for name in HOST_HIDDEN {
+        mkdirat(target, name, Mode::from_bits_truncate(0o555)).step(format!("make /{name}"))?;
     }
     Ok(())
 }
 
-fn show(
-    source: BorrowedFd<'_>,
-    target: BorrowedFd<'_>,
-    name: &str,
-    recursive: bool,
-) -> rustix::io::Result<()> {
+fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
     let stat = rustix::fs::statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
@@ -122,12 +146,12 @@ fn show(
         // A socket, pipe or device at the top of a root is nothing that a task needs.
         _ => return Ok(()),
     }
-    let tree = view(open_beneath(source, name)?.as_fd(), SEALED, recursive)?;
+    let tree = view(open_beneath(source, name)?.as_fd(), SEALED, true)?;
     attach(tree.as_fd(), open_beneath(target, name)?.as_fd())
 }
 
 /// Makes and mounts what is private to the container.
-fn furnish(job: &Job<'_>, built: &Built) -> Result<(), SetupError> {
+fn furnish(job: &Job<'_>, built: &Built, template: BorrowedFd<'_>) -> Result<(), SetupError> {
     let (root, scratch) = (built.root.as_fd(), built.scratch.as_fd());
     let make = |name: &str, mode: u32| {
         let made = mkdirat(scratch, name, Mode::from_bits_truncate(mode));
@@ -135,29 +159,21 @@ fn furnish(job: &Job<'_>, built: &Built) -> Result<(), SetupError> {
             made.and_then(|()| chmodat(scratch, name, Mode::from_bits_truncate(mode), AtFlags::empty()));
         made.and_then(|()| open_beneath(scratch, name)).step(format!("make /{name}"))
     };
-    let dev = make("dev", 0o755)?;
-    devices::fill(dev.as_fd())?;
+    if job.tree.is_none() {
+        make("proc", 0o555)?;
+        make("dev", 0o755)?;
+    }
     let shm = make("shm", 0o1777)?;
     let empty = make("empty", 0o555)?;
-    make("proc", 0o555)?;
     let work = make(WORK, 0o755)?;
     let tmp = make("tmp", 0o1777)?;
     workdir::make_work(job, scratch)?;
-    bind(
-        dev.as_fd(),
-        root,
-        "dev",
-        Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC,
-    )?;
-    bind(shm.as_fd(), root, "dev/shm", SCRATCH | Attr::MOUNT_ATTR_NOEXEC)?;
-    devices::mount_terminals(root)?;
-    devices::mount_proc(root, empty.as_fd())?;
+    devices::mount(template, root, shm.as_fd(), |id| job.ids.host(id))?;
+    proc::mount(root, empty.as_fd())?;
     bind(work.as_fd(), root, WORK, SCRATCH)?;
     workdir::cover_host_directory(job, root, scratch)?;
-    // Last: where the tmpfs itself was mounted on /tmp, this covers it.
-    bind(tmp.as_fd(), root, "tmp", SCRATCH)?;
-    crate::sys::set_mount_attributes(root, u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), false)
-        .step("make the root read-only")
+    // Late: where the tmpfs itself was mounted on /tmp, this covers it.
+    bind(tmp.as_fd(), root, "tmp", SCRATCH)
 }
 
 /// Makes `root` the root of this mount namespace and lets go of the host's.

@@ -25,16 +25,21 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         .step("make the deadline's timer")?;
     let (output, output_end) = pipe_with(PipeFlags::CLOEXEC).step("make the output pipe")?;
     rustix::io::ioctl_fionbio(&output, true).step("make the output pipe")?;
-    let (exec, exec_end) = pipe_with(PipeFlags::CLOEXEC).step("make the exec pipe")?;
-    // SAFETY: the stub has one thread, and the child's branch ends in exec or exit.
-    #[allow(unsafe_code)]
-    let Some(main) = (unsafe { sys::fork() }).step("fork the task")? else {
-        let cause = task::become_task(job, output_end.as_fd());
-        // Fits into the pipe, so cannot block.
-        let _ = rustix::io::write(&exec_end, &serde_json::to_vec(&cause).unwrap_or_default());
+    let mut failure = Some(Cause::Setup("it was killed before its program was executed".to_owned()));
+    let mut child = || {
+        task::become_task(job, output_end.as_fd(), &mut failure);
         sys::exit_now(1)
     };
-    drop((output_end, exec_end));
+    // SAFETY: the stub has one thread, and the child ends in exec or exit.
+    #[allow(unsafe_code)]
+    let main = unsafe { sys::fork_sharing(&mut child) }.step("fork the task")?;
+    drop(output_end);
+    let reduced = privileges::reduce_stub(job);
+    if failure.is_none() {
+        // Nobody may listen: the runner that started us can be gone.
+        let _ = rustix::io::write(job.report, &[STARTED]);
+    }
+    let time_limit_ms = job.start.time_limit_ms;
     let mut supervisor = Supervisor {
         job,
         main,
@@ -43,15 +48,14 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         signals,
         deadline,
         armed_ns: 0,
-        exec: Some(exec),
-        exec_failure: None,
+        exec_failure: failure,
         output: Some(output),
         log: LogWriter::new(job.log, job.start.log_bytes_max),
-        limit_at_ms: None,
+        limit_at_ms: (time_limit_ms > 0).then(|| boottime_ms().saturating_add(time_limit_ms)),
         kill_at_ms: None,
         timed_out: false,
     };
-    let Err(error) = privileges::reduce_stub().and_then(|()| supervisor.run());
+    let Err(error) = reduced.and_then(|()| supervisor.run());
     // The task may have begun, so this is no launch that failed: that would be tried again even where a task must start at most once.
     let cause = Cause::Vanished(format!("its stub failed: {error}"));
     let _ = StatusRecord::new(cause, supervisor.log.truncated()).append(job.status);
@@ -67,8 +71,7 @@ struct Supervisor<'a> {
     deadline: OwnedFd,
     /// The deadline that the timer stands on.
     armed_ns: u64,
-    /// Closed by the exec; carries the failure of it.
-    exec: Option<OwnedFd>,
+    /// Why the task's program was not executed, if it was not.
     exec_failure: Option<Cause>,
     output: Option<OwnedFd>,
     log: LogWriter<'a>,
@@ -83,14 +86,11 @@ impl Supervisor<'_> {
     fn run(&mut self) -> Result<Infallible, SetupError> {
         loop {
             self.keep_deadline();
-            if self.main_status.is_some() && !self.children_left && self.exec.is_none() {
+            if self.main_status.is_some() && !self.children_left {
                 self.finish();
             }
             let ready = self.wait()?;
             self.keep_deadline();
-            if ready.exec {
-                self.read_exec();
-            }
             if ready.signals {
                 self.read_signals()?;
             }
@@ -104,7 +104,6 @@ impl Supervisor<'_> {
     fn wait(&self) -> Result<Ready, SetupError> {
         let mut fds =
             vec![PollFd::new(&self.deadline, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
-        let exec = self.exec.as_ref().map(|fd| push(&mut fds, fd));
         let output = self.output.as_ref().map(|fd| push(&mut fds, fd));
         let timeout = self.next_timer_ms().map(|at| timespec_ms(at.saturating_sub(boottime_ms())));
         match poll(&mut fds, timeout.as_ref()) {
@@ -112,7 +111,7 @@ impl Supervisor<'_> {
             Err(error) => return Err(error).step("wait"),
         }
         let ready = |index: usize| !fds[index].revents().is_empty();
-        Ok(Ready { signals: ready(1), exec: exec.is_some_and(ready), output: output.is_some_and(ready) })
+        Ok(Ready { signals: ready(1), output: output.is_some_and(ready) })
     }
 
     fn next_timer_ms(&self) -> Option<u64> {
@@ -138,27 +137,6 @@ impl Supervisor<'_> {
             sys::exit_now(EXIT_DEADLINE);
         }
         self.armed_ns = deadline;
-    }
-
-    fn read_exec(&mut self) {
-        let Some(exec) = &self.exec else { return };
-        let mut bytes = [0; 8192];
-        let read = match rustix::io::read(exec, &mut bytes) {
-            Ok(read) => read,
-            Err(Errno::INTR | Errno::AGAIN) => return,
-            Err(_) => 0,
-        };
-        self.exec = None;
-        if read > 0 {
-            let failure = serde_json::from_slice(&bytes[..read]);
-            self.exec_failure = Some(failure.unwrap_or(Cause::Setup("the task's process failed".to_owned())));
-            return;
-        }
-        // Nobody may listen: the runner that started us can be gone.
-        let _ = rustix::io::write(self.job.report, &[STARTED]);
-        if self.job.start.time_limit_ms > 0 {
-            self.limit_at_ms = Some(boottime_ms().saturating_add(self.job.start.time_limit_ms));
-        }
     }
 
     fn read_signals(&mut self) -> Result<(), SetupError> {
@@ -259,7 +237,6 @@ impl Supervisor<'_> {
 /// What [`Supervisor::wait`] woke up for.
 struct Ready {
     signals: bool,
-    exec: bool,
     output: bool,
 }
 

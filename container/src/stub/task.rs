@@ -1,4 +1,4 @@
-//! The task's process between fork and exec.
+//! The task's process between fork and exec. It works on the stub's memory while the stub sleeps, and has its own credentials, descriptors, and signal dispositions.
 
 use super::error::{SetupError, Step};
 use super::{Job, privileges, program};
@@ -11,20 +11,27 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// other end, where they have the privilege for that; raising needs none.)
 const OOM_SCORE_ADJ: &str = "500";
 
-/// Becomes the task. Returns why that failed; the caller reports it and ends the process.
-pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>) -> Cause {
-    match prepare(job, output) {
-        Ok(()) => {}
-        Err(error) => return Cause::Setup(error.to_string()),
-    }
-    if let Err(error) = rustix::process::chdir(job.start.workdir.as_str()) {
-        let error = std::io::Error::from(error);
-        return Cause::NotExecutable(format!("working directory {}: {error}", job.start.workdir));
-    }
-    if job.page.passed() {
-        return Cause::Vanished("the deadline passed before the program was executed".to_owned());
-    }
-    program::execute(&job.start.command, &job.start.env)
+/// Becomes the task. `failure` says why it did not: it is empty from just before the exec on, and filled again should that fail. The caller
+/// ends the process.
+pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>, failure: &mut Option<Cause>) {
+    *failure = Some(match prepare(job, output) {
+        Err(error) => Cause::Setup(error.to_string()),
+        Ok(()) => match enter_workdir(job) {
+            Some(cause) => cause,
+            None if job.page.passed() => {
+                Cause::Vanished("the deadline passed before the program was executed".to_owned())
+            }
+            None => {
+                *failure = None;
+                program::execute(&job.start.command, &job.start.env)
+            }
+        },
+    });
+}
+
+fn enter_workdir(job: &Job<'_>) -> Option<Cause> {
+    let error = std::io::Error::from(rustix::process::chdir(job.start.workdir.as_str()).err()?);
+    Some(Cause::NotExecutable(format!("working directory {}: {error}", job.start.workdir)))
 }
 
 fn prepare(job: &Job<'_>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
@@ -39,5 +46,6 @@ fn prepare(job: &Job<'_>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
     rustix::stdio::dup2_stderr(output).step("set standard error")?;
     sys::close_from_at_exec(3).step("close files at exec")?;
     privileges::drop_all(job)?;
-    sys::reset_signals().step("reset signals")
+    sys::reset_signals().step("reset signals")?;
+    job.filter.load().step("restrict system calls")
 }

@@ -3,17 +3,12 @@
 
 use super::Job;
 use super::error::{SetupError, Step};
-use super::mounts::{SCRATCH, attach, open_beneath};
+use super::mounts::attach;
+use super::overlay;
 use super::root::WORK;
-use crate::protocol::Root;
 use crate::sys;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat};
-use rustix::mount::{FsMountFlags, FsOpenFlags};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-/// Where an overlay keeps what is written, and its own scratch directory, in the private file system.
-const UPPER: &str = "overlay";
-const OVERLAY_WORK: &str = "overlay-work";
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Below these, a task has its own directories.
 const PRIVATE: [&str; 4] = [WORK, "tmp", "dev", "proc"];
@@ -40,36 +35,19 @@ pub fn cover_host_directory(
     scratch: BorrowedFd<'_>,
 ) -> Result<(), SetupError> {
     let covered = parts(job).first().is_some_and(|first| !PRIVATE.contains(first));
-    if job.start.root != Root::Host || !covered {
+    if job.tree.is_some() || !covered {
         return Ok(());
     }
     // The overlay's top belongs to the task, so it would open a directory that is closed to the task's user.
-    let Ok(lower) = sys::as_user(job.uid, job.gid, || open_readable(root, &job.start.workdir))
+    let (uid, gid) = host_ids(job);
+    let Ok(lower) = sys::as_user(uid, gid, || open_readable(root, &job.start.workdir))
         .step("become the task's user and come back")?
     else {
         return Ok(()); // entering it will fail, and say why
     };
-    for name in [UPPER, OVERLAY_WORK] {
-        mkdirat(scratch, name, Mode::from_bits_truncate(0o755)).step(format!("make /{name}"))?;
-    }
-    own(job, scratch, UPPER)?;
-    let upper = open_beneath(scratch, UPPER).step("open the overlay")?;
-    let work = open_beneath(scratch, OVERLAY_WORK).step("open the overlay")?;
-    let overlay = overlay(&lower, &upper, &work);
-    overlay
+    overlay::layer(lower.as_fd(), scratch, "workdir", uid, gid)
         .and_then(|overlay| attach(overlay.as_fd(), lower.as_fd()))
         .step(format!("make {} writable", job.start.workdir))
-}
-
-fn overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, layer) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
-        // By descriptor, so that no name has to be escaped and no link is followed.
-        let path = format!("/proc/self/fd/{}", layer.as_raw_fd());
-        rustix::mount::fsconfig_set_string(&context, key, path)?;
-    }
-    rustix::mount::fsconfig_create(&context)?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, SCRATCH)
 }
 
 /// Opens a directory of the root if the current user may list and enter it.
@@ -85,7 +63,14 @@ fn parts<'a>(job: &Job<'a>) -> Vec<&'a str> {
     job.start.workdir.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect()
 }
 
+/// The task's user and group on the host.
+fn host_ids(job: &Job<'_>) -> (u32, u32) {
+    let user = job.start.user;
+    (job.ids.host(user.uid), job.ids.host(user.gid))
+}
+
 fn own(job: &Job<'_>, scratch: BorrowedFd<'_>, path: &str) -> Result<(), SetupError> {
-    let (uid, gid) = (Uid::from_raw(job.uid), Gid::from_raw(job.gid));
+    let (uid, gid) = host_ids(job);
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     chownat(scratch, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).step(format!("own /{path}"))
 }

@@ -5,6 +5,7 @@ pub mod groups;
 
 use groups::{hierarchies, joining};
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
+use shoal_container::policy::Policy;
 use shoal_container::protocol::{
     Cause, End, Event, Limits, Net, Report, Request, Root, Start, User, VERSION,
 };
@@ -65,6 +66,8 @@ impl TestRunner {
         let dir = tempfile::tempdir().unwrap();
         busybox_root(&dir.path().join("root"));
         std::fs::create_dir(dir.path().join("attempts")).unwrap();
+        let roots = vec![dir.path().join("root"), "/no/such/root".into()];
+        write_policy(dir.path(), &Policy { roots, host_root: true, ..Policy::default() });
         let page = DeadlinePage::create(&dir.path().join("deadline")).unwrap();
         page.advance_to(boottime_ns() + 3_600_000_000_000);
         let process = spawn(dir.path());
@@ -289,8 +292,14 @@ fn spawn_in(groups: &[PathBuf], dir: &Path) -> Child {
     command.args(runner_arguments(dir)).stdin(Stdio::null()).spawn().unwrap()
 }
 
-fn runner_arguments(dir: &Path) -> [PathBuf; 4] {
-    ["--state-dir".into(), dir.join("state"), "--attempts-dir".into(), dir.join("attempts")]
+fn runner_arguments(dir: &Path) -> [PathBuf; 6] {
+    let (state, attempts, policy) = (dir.join("state"), dir.join("attempts"), dir.join("policy.json"));
+    ["--state-dir".into(), state, "--attempts-dir".into(), attempts, "--policy".into(), policy]
+}
+
+/// Writes what a runner lets its tasks have; it reads that again at each connection.
+pub fn write_policy(dir: &Path, policy: &Policy) {
+    std::fs::write(dir.join("policy.json"), serde_json::to_vec(policy).unwrap()).unwrap();
 }
 
 pub fn spawn(dir: &Path, arguments: &[&str]) -> Child {
