@@ -4,10 +4,13 @@
 //! | file | content | by |
 //! |---|---|---|
 //! | `log` | standard output and error of the task | stub |
+//! | `log.index` | when which bytes of it came ([`crate::log_index`]) | stub |
 //! | `status` | a line of JSON on how it was started ([`StartRecord`]) and, once it ended, one on how ([`StatusRecord`]) | runner, then stub |
 //! | `done` | what `status` becomes once the end was forgotten | runner |
 //!
-//! Two files and no more: making a file is what a start's own bookkeeping costs most.
+//! Once the end is recorded, the server may put `log.zst`, which holds both, in the place of `log` and `log.index`.
+//!
+//! Three files and no more: making a file is what a start's own bookkeeping costs most.
 //!
 //! The lock on `status` (a POSIX record lock, which dies with its process and tells its holder's pid) decides who may write the end:
 //! a stub takes it before it does anything, a restarted runner takes it before it calls an attempt vanished. Whoever comes second
@@ -132,6 +135,11 @@ impl AttemptDir {
     /// Makes `log`.
     pub fn create_log(&self) -> Result<OwnedFd, RecordError> {
         self.open("log", OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND, 0o640)
+    }
+
+    /// Makes `log.index`.
+    pub fn create_log_index(&self) -> Result<OwnedFd, RecordError> {
+        self.open("log.index", OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND, 0o640)
     }
 
     /// Makes `status` with its first line; also its length.

@@ -146,6 +146,7 @@ impl Runner {
         }
         let (status, status_bytes) = dir.create_status(start, slot.number)?;
         let log = dir.create_log()?;
+        let log_index = dir.create_log_index()?;
         let (report, report_end) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| LaunchError::Pipe(e.into()))?;
         let group = self.cgroups.group(&start.id);
@@ -164,6 +165,7 @@ impl Runner {
             status: status.as_fd(),
             status_bytes,
             log: log.as_fd(),
+            log_index: log_index.as_fd(),
             report: report_end.as_fd(),
             open_files: self.open_files_of(start),
         };

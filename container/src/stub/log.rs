@@ -1,7 +1,12 @@
 //! The log of an attempt: what the task writes, up to the cap and exactly that far, then one line that says so. What comes after is read and
-//! dropped, so that a task neither blocks nor dies for having much to say.
+//! dropped, so that a task neither blocks nor dies for having much to say. Beside it goes the index of times.
+//!
+//! The task writes to a pipe, not to the file: `docs/decisions/0005-logs.md` has the figures.
 
+use crate::deadline::boottime_ms;
+use crate::log_index::IndexWriter;
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Bytes moved at a time: the capacity of a pipe.
@@ -19,6 +24,8 @@ pub struct LogWriter<'a> {
     bytes: u64,
     truncated: bool,
     buffer: Vec<u8>,
+    index: BorrowedFd<'a>,
+    times: IndexWriter,
 }
 
 /// What [`LogWriter::pump`] found.
@@ -33,9 +40,10 @@ pub enum Pumped {
 }
 
 impl<'a> LogWriter<'a> {
-    /// A writer to an empty file.
-    pub fn new(file: BorrowedFd<'a>, bytes_max: u64) -> LogWriter<'a> {
-        LogWriter { file, bytes_max, bytes: 0, truncated: false, buffer: vec![0; CHUNK_BYTES] }
+    /// A writer to an empty file and its empty index.
+    pub fn new(file: BorrowedFd<'a>, index: BorrowedFd<'a>, bytes_max: u64) -> LogWriter<'a> {
+        let times = IndexWriter::new(bytes_max);
+        LogWriter { file, bytes_max, bytes: 0, truncated: false, buffer: vec![0; CHUNK_BYTES], index, times }
     }
 
     /// Whether the log was cut: by its cap, or because the disk would not take it.
@@ -54,6 +62,7 @@ impl<'a> LogWriter<'a> {
         if !self.truncated {
             let room = usize::try_from(self.bytes_max - self.bytes).unwrap_or(usize::MAX);
             let kept = read.min(room);
+            self.note_time();
             let whole = write_all(self.file, &self.buffer[..kept]);
             self.bytes += kept as u64;
             if kept < read || !whole {
@@ -63,6 +72,19 @@ impl<'a> LogWriter<'a> {
         }
         Pumped::Some
     }
+
+    /// Before the bytes are written, so that whoever sees them sees their time. Without room on the disk a log has fewer times, and no harm is done.
+    fn note_time(&mut self) {
+        if let Some(record) = self.times.record(self.bytes, boottime_ms(), wall_ms) {
+            write_all(self.index, &record);
+        }
+    }
+}
+
+/// For people only.
+fn wall_ms() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// Whether all was written.
@@ -81,11 +103,13 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_index::Index;
     use rustix::pipe::{PipeFlags, pipe_with};
 
     fn log_of(parts: &[&[u8]], bytes_max: u64) -> (Vec<u8>, bool) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut log = LogWriter::new(file.as_file().as_fd(), bytes_max);
+        let index = tempfile::NamedTempFile::new().unwrap();
+        let mut log = LogWriter::new(file.as_file().as_fd(), index.as_file().as_fd(), bytes_max);
         for part in parts {
             let (read, write) = pipe_with(PipeFlags::NONBLOCK).unwrap();
             rustix::io::write(&write, part).unwrap();
@@ -94,6 +118,8 @@ mod tests {
             drop(write);
             assert_eq!(log.pump(&read), Pumped::Closed);
         }
+        let index = Index::parse(&std::fs::read(index.path()).unwrap());
+        assert_eq!(index.marks()[0].offset, 0, "the first byte has a time");
         (std::fs::read(file.path()).unwrap(), log.truncated())
     }
 

@@ -66,6 +66,8 @@ pub struct Job<'a> {
     pub status_bytes: u64,
     /// The attempt's `log`.
     pub log: BorrowedFd<'a>,
+    /// The attempt's `log.index`.
+    pub log_index: BorrowedFd<'a>,
     /// To the runner.
     pub report: BorrowedFd<'a>,
     /// The limit of open files that tasks get (the runner's own is raised).
@@ -143,7 +145,7 @@ fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {
 
 /// Takes the lock that says this attempt has a stub, unless a runner has declared it vanished already, and lets go of all that is the runner's.
 fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
-    let mut keep = vec![job.status, job.log, job.report, job.users];
+    let mut keep = vec![job.status, job.log, job.log_index, job.report, job.users];
     keep.extend(job.network);
     keep.extend(job.tree.and_then(|tree| tree.map));
     keep.extend(job.binds.iter().filter_map(|bind| bind.map));

@@ -50,7 +50,7 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         armed_ns: 0,
         exec_failure: failure,
         output: Some(output),
-        log: LogWriter::new(job.log, job.start.log_bytes_max),
+        log: LogWriter::new(job.log, job.log_index, job.start.log_bytes_max),
         limit_at_ms: (time_limit_ms > 0).then(|| boottime_ms().saturating_add(time_limit_ms)),
         kill_at_ms: None,
         timed_out: false,
