@@ -164,7 +164,8 @@ fn a_compiled_program_means_what_its_ranges_mean() {
         // Up to thousands of instructions, so that jumps are longer than a comparison's own.
         let mut ranges = vec![Range { first: 0, verdict: dice.pick(&plain) }];
         for _ in 0..dice.roll() % 600 {
-            let verdict = if dice.roll() % 20 == 0 { dice.pick(&checked) } else { dice.pick(&plain) };
+            let verdict =
+                if dice.roll().is_multiple_of(20) { dice.pick(&checked) } else { dice.pick(&plain) };
             let first = ranges.last().unwrap().first + 1 + (dice.roll() % 4) as u32;
             ranges.push(Range { first, verdict });
         }
