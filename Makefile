@@ -4,10 +4,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build release test test-v2 bench demo lint clean
+.PHONY: help setup build release test test-v2 bench bench-launch demo lint clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## Install what the build and the tests need, and unpack etcd into target/tools
 	@tools/setup
@@ -26,6 +26,10 @@ test-v2: setup ## Run the container tests on cgroup v2 alone, in a virtual machi
 
 bench: release ## Measure throughput, latency and memory on this machine and print a table
 	@tools/bench
+
+bench-launch: setup ## Compare a start with bare fork and exec, crun and runc
+	@tools/cargo build --workspace --bins --example launch --release --locked
+	@tools/bench-launch
 
 demo: release ## Three nodes, real work, one node killed in the middle, and the account of it
 	@tools/demo
