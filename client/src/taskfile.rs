@@ -18,8 +18,8 @@ pub struct BadTaskLine {
     pub why: String,
 }
 
-/// A task as one JSON object. The names are those of `-o json`; `cpus`, `memory`, `time_limit` and `grace` are read as the options of
-/// the same names are. What is missing comes from the command line.
+/// A task as one JSON object. The names are those of `-o json`; `cpus`, `memory`, `time_limit`, `grace`, `disk`, `io` and `log_max` are read as
+/// the options of the same names are, and so is the text of a mount or a user. What is missing comes from the command line.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TaskLine {
@@ -40,6 +40,16 @@ struct TaskLine {
     grace: Option<String>,
     max_attempts: Option<u32>,
     on_node_loss: Option<OnNodeLossLine>,
+    net: Option<NetLine>,
+    mounts: Option<Vec<MountLine>>,
+    run_as: Option<RunAsLine>,
+    open_files_max: Option<u32>,
+    disk_bytes_max: Option<u64>,
+    disk: Option<NumberOrText>,
+    io_bytes_per_s_max: Option<u64>,
+    io: Option<NumberOrText>,
+    log_bytes_max: Option<u64>,
+    log_max: Option<NumberOrText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +78,39 @@ struct ResourcesLine {
 enum OnNodeLossLine {
     Requeue,
     Fail,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NetLine {
+    Loopback,
+    None,
+    Host,
+}
+
+/// As `-o json` shows it, or as the option takes it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum MountLine {
+    Text(String),
+    Fields(MountFields),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MountFields {
+    name: String,
+    target: String,
+    #[serde(default)]
+    read_only: bool,
+}
+
+/// As `-o json` shows it, or as the option takes it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RunAsLine {
+    Value(NumberOrText),
+    Fields { uid: u32, gid: u32 },
 }
 
 impl NumberOrText {
@@ -128,6 +171,20 @@ fn from_json(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
     set(&mut task.time_limit_ms, time("time_limit", given.time_limit)?);
     set(&mut task.kill_grace_ms, given.kill_grace_ms);
     set(&mut task.kill_grace_ms, time("grace", given.grace)?);
+    if let Some(mounts) = given.mounts {
+        task.mounts = mounts.into_iter().map(MountLine::wire).collect::<Result<_, _>>()?;
+    }
+    if let Some(run_as) = given.run_as {
+        task.run_as = Some(run_as.wire()?);
+    }
+    set(&mut task.net, given.net.map(|net| net.wire().into()));
+    set(&mut task.open_files_max, given.open_files_max);
+    set(&mut task.disk_bytes_max, given.disk_bytes_max);
+    set(&mut task.disk_bytes_max, size("disk", given.disk)?);
+    set(&mut task.io_bytes_per_s_max, given.io_bytes_per_s_max);
+    set(&mut task.io_bytes_per_s_max, size("io", given.io)?);
+    set(&mut task.log_bytes_max, given.log_bytes_max);
+    set(&mut task.log_bytes_max, size("log_max", given.log_max)?);
     set(&mut task.on_node_loss, given.on_node_loss.map(|on_node_loss| on_node_loss.wire().into()));
     Ok(task)
 }
@@ -139,6 +196,40 @@ impl OnNodeLossLine {
             OnNodeLossLine::Fail => v1::OnNodeLoss::Fail,
         }
     }
+}
+
+impl NetLine {
+    fn wire(&self) -> v1::Net {
+        match self {
+            NetLine::Loopback => v1::Net::Loopback,
+            NetLine::None => v1::Net::None,
+            NetLine::Host => v1::Net::Host,
+        }
+    }
+}
+
+impl MountLine {
+    fn wire(self) -> Result<v1::Mount, String> {
+        match self {
+            MountLine::Text(text) => values::mount(&text).map_err(|why| format!("mounts: {why}")),
+            MountLine::Fields(MountFields { name, target, read_only }) => {
+                Ok(v1::Mount { name, target, read_only })
+            }
+        }
+    }
+}
+
+impl RunAsLine {
+    fn wire(&self) -> Result<v1::RunAs, String> {
+        match self {
+            RunAsLine::Value(value) => values::run_as(&value.text()).map_err(|why| format!("run_as: {why}")),
+            RunAsLine::Fields { uid, gid } => Ok(v1::RunAs { uid: *uid, gid: *gid }),
+        }
+    }
+}
+
+fn size(field: &str, text: Option<NumberOrText>) -> Result<Option<u64>, String> {
+    text.map(|text| values::bytes(&text.text()).map_err(|why| format!("{field}: {why}"))).transpose()
 }
 
 fn set<T>(slot: &mut T, value: Option<T>) {
@@ -177,8 +268,30 @@ mod tests {
 
     #[test]
     fn an_object_as_json_output_shows_it_is_a_task() {
-        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue"}"#;
-        assert_eq!(parse("f", line, &base()).unwrap()[0].pids_max, 5);
+        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7}"#;
+        let task = &parse("f", line, &base()).unwrap()[0];
+        assert_eq!((task.pids_max, task.net(), task.log_bytes_max), (5, v1::Net::Host, 7));
+        assert_eq!(task.mounts, [v1::Mount { name: "d".into(), target: "/d".into(), read_only: true }]);
+        assert_eq!(task.run_as, None);
+        let shown = serde_json::to_value(crate::output::json::Spec::from(task)).unwrap();
+        let again = parse("f", &shown.to_string(), &v1::TaskSpec::default()).unwrap();
+        assert_eq!(again, std::slice::from_ref(task));
+    }
+
+    #[test]
+    fn choices_are_read_as_the_options_are_and_replace_those_of_the_command_line() {
+        let line = r#"{"command": "a", "mounts": ["data:/mnt:ro"], "run_as": "0", "disk": "1MiB", "io": "2M", "log_max": 4096, "net": "none"}"#;
+        let own = v1::Mount { name: "own".into(), target: "/own".into(), read_only: false };
+        let base = v1::TaskSpec { mounts: vec![own], ..base() };
+        let task = &parse("f", line, &base).unwrap()[0];
+        assert_eq!(task.mounts, [v1::Mount { name: "data".into(), target: "/mnt".into(), read_only: true }]);
+        assert_eq!((task.run_as, task.net()), (Some(v1::RunAs { uid: 0, gid: 0 }), v1::Net::None));
+        let limits = (task.disk_bytes_max, task.io_bytes_per_s_max, task.log_bytes_max);
+        assert_eq!(limits, (1 << 20, 2 << 20, 4096));
+        let said = |line: &str| parse("f", line, &base).unwrap_err().to_string();
+        assert!(said(r#"{"command": "a", "run_as": "root"}"#).contains("run_as: wanted UID or UID:GID"));
+        assert!(said(r#"{"command": "a", "mounts": ["data"]}"#).contains("mounts: wanted NAME:TARGET"));
+        assert!(said(r#"{"command": "a", "net": "bridge"}"#).contains("unknown variant `bridge`"));
     }
 
     #[test]

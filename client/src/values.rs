@@ -1,5 +1,6 @@
 //! The values that options take: cores, bytes, durations, `NAME=VALUE`.
 
+use shoal_proto::v1;
 use std::time::Duration;
 
 /// Suffixes of a size, the longest first where one ends another.
@@ -18,6 +19,9 @@ const SIZES: [(&str, u64); 13] = [
     ("T", 1 << 40),
     ("B", 1),
 ];
+
+/// Inside of a container the ids from here on are not a task's.
+const SHOALS_OWN_ID: u32 = 65_535;
 
 /// Cores, as thousandths: `2`, `0.5`, `250m`.
 pub fn cpu_milli(text: &str) -> Result<u32, String> {
@@ -83,6 +87,35 @@ pub fn env(text: &str) -> Result<(String, String), String> {
         return Err(format!("wanted NAME=VALUE, was {text:?}"));
     }
     Ok((name.to_owned(), value))
+}
+
+/// A directory of the nodes: `NAME:TARGET`, `NAME:TARGET:ro`.
+pub fn mount(text: &str) -> Result<v1::Mount, String> {
+    let bad = || format!("wanted NAME:TARGET or NAME:TARGET:ro, such as datasets:/data, was {text:?}");
+    let (name, place) = text.split_once(':').ok_or_else(bad)?;
+    let (target, read_only) = match place.strip_suffix(":ro") {
+        Some(target) => (target, true),
+        None => (place, false),
+    };
+    if name.is_empty() || !target.starts_with('/') {
+        return Err(bad());
+    }
+    Ok(v1::Mount { name: name.to_owned(), target: target.to_owned(), read_only })
+}
+
+/// The same as the option takes it.
+pub fn mount_text(mount: &v1::Mount) -> String {
+    format!("{}:{}{}", mount.name, mount.target, if mount.read_only { ":ro" } else { "" })
+}
+
+/// A user by numbers: `UID`, `UID:GID`; the group has the user's number when it is not given.
+pub fn run_as(text: &str) -> Result<v1::RunAs, String> {
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    let id = |text: &str| {
+        let number = text.parse().ok().filter(|number| *number < SHOALS_OWN_ID);
+        number.ok_or_else(|| format!("wanted UID or UID:GID, each 0 to 65534, was {text:?}"))
+    };
+    Ok(v1::RunAs { uid: id(uid)?, gid: id(gid)? })
 }
 
 /// Cores for people: `0.5`, `2`.
@@ -164,6 +197,32 @@ mod tests {
         assert_eq!(env("A="), Ok(("A".into(), String::new())));
         assert!(env("=x").is_err());
         assert!(env("NO_SUCH_VARIABLE_HERE").is_err());
+    }
+
+    #[test]
+    fn a_mount_has_a_name_and_an_absolute_place() {
+        let mount_of = |name: &str, target: &str, read_only| v1::Mount {
+            name: name.into(),
+            target: target.into(),
+            read_only,
+        };
+        assert_eq!(mount("data:/mnt/d"), Ok(mount_of("data", "/mnt/d", false)));
+        assert_eq!(mount("data:/mnt/d:ro"), Ok(mount_of("data", "/mnt/d", true)));
+        for text in ["", "data", "data:", ":/d", "data:d", "data:ro"] {
+            assert!(mount(text).is_err(), "{text}");
+        }
+        for text in ["data:/mnt/d", "data:/mnt/d:ro"] {
+            assert_eq!(mount_text(&mount(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_user_is_one_or_two_numbers_of_the_containers_own() {
+        assert_eq!(run_as("0"), Ok(v1::RunAs { uid: 0, gid: 0 }));
+        assert_eq!(run_as("1000:65534"), Ok(v1::RunAs { uid: 1000, gid: 65_534 }));
+        for text in ["", "root", "1:", ":1", "65535", "1:65535", "-1", "1:2:3"] {
+            assert!(run_as(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Persisted (see `shoal_store::record`): only add fields, with a default.
 
+use crate::features::Features;
 use crate::id::NodeId;
 use crate::resources::Resources;
 use crate::spec::Unknown;
@@ -15,6 +16,9 @@ pub struct QueueEntry {
     pub resources: Resources,
     /// The root file system it needs.
     pub root: String,
+    /// What else it needs that not every node offers.
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub needs: Features,
     /// The attempt that is queued; counts from 1.
     pub attempt: u32,
     /// The store revision at which the task was submitted; absent in the entry that the submission itself writes.
@@ -76,6 +80,7 @@ impl StatusEntry {
             TaskState::Queued => StatusEntry::Queued(QueueEntry {
                 resources: task.spec.resources,
                 root: task.spec.root.clone(),
+                needs: Features::needed_by(&task.spec),
                 attempt: task.attempt,
                 order: created,
                 seq: task.seq,
@@ -119,6 +124,9 @@ pub struct NodeEntry {
     pub resources: Resources,
     /// The root file systems it has.
     pub roots: Vec<String>,
+    /// What its operator lets tasks have that not every node offers.
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub offers: Features,
     /// The version of its program.
     pub version: String,
     /// Whether it takes tasks.

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod batch;
 pub mod entry;
 pub mod event;
+pub mod features;
 pub mod id;
 pub mod node;
 pub mod plan;

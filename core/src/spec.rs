@@ -18,6 +18,47 @@ pub enum OnNodeLoss {
     Fail,
 }
 
+/// What a task sees of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Net {
+    /// A network of its own, with nothing but a loopback interface.
+    #[default]
+    Loopback,
+    /// A network of its own, without even that.
+    None,
+    /// The host's, on nodes whose operator lets tasks have it.
+    Host,
+}
+
+impl Net {
+    /// Whether it is what a task gets without asking.
+    pub fn is_usual(&self) -> bool {
+        *self == Net::Loopback
+    }
+}
+
+/// A directory of the host that a task asks to see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Its name in the configuration of the nodes, which know the directory.
+    pub name: String,
+    /// Where the task sees it: absolute, inside the root.
+    pub target: String,
+    /// Even where the operator lets tasks write to it.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Who a task is, inside of its container. On the host these ids are of the container's own range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAs {
+    /// User id, below 65535.
+    pub uid: u32,
+    /// Group id, below 65535.
+    pub gid: u32,
+}
+
 /// A task as asked for. Defaults are filled in at submit, so that every node reads the same values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskSpec {
@@ -50,7 +91,64 @@ pub struct TaskSpec {
     /// What a lost node means for it.
     #[serde(default)]
     pub on_node_loss: OnNodeLoss,
+    /// What it sees of the network.
+    #[serde(default, skip_serializing_if = "Net::is_usual")]
+    pub net: Net,
+    /// What it sees of the host beside its root.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Who it is, inside; `None` is what its root says, else nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<RunAs>,
+    /// Open files of each process; 0 is the node's usual.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open_files_max: u32,
+    /// Bytes that it may write to its private layer; 0 is half of its memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub disk_bytes_max: u64,
+    /// Bytes a second that it may read from, and write to, the node's disk; 0 is the node's usual.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub io_bytes_per_s_max: u64,
+    /// Bytes kept of each attempt's log; 0 is the node's usual.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub log_bytes_max: u64,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of a version that knew of no choices.
+    const OLD: &str = r#"{"command":["true"],"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":64,"workdir":"/","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":3,"on_node_loss":"requeue"}"#;
+
+    #[test]
+    fn an_older_record_reads_as_the_usual_and_is_written_as_it_was() {
+        let spec: TaskSpec = serde_json::from_str(OLD).unwrap();
+        assert_eq!((spec.net, spec.mounts.len(), spec.run_as), (Net::Loopback, 0, None));
+        assert_eq!((spec.open_files_max, spec.disk_bytes_max), (0, 0));
+        assert_eq!((spec.io_bytes_per_s_max, spec.log_bytes_max), (0, 0));
+        assert_eq!(serde_json::to_string(&spec).unwrap(), OLD);
+    }
+
+    #[test]
+    fn choices_survive_their_record() {
+        let mut spec: TaskSpec = serde_json::from_str(OLD).unwrap();
+        spec.net = Net::Host;
+        spec.mounts = vec![Mount { name: "data".to_owned(), target: "/data".to_owned(), read_only: true }];
+        spec.run_as = Some(RunAs { uid: 0, gid: 7 });
+        spec.open_files_max = 64;
+        spec.disk_bytes_max = 1 << 20;
+        spec.io_bytes_per_s_max = 2 << 20;
+        spec.log_bytes_max = 3 << 20;
+        let text = serde_json::to_string(&spec).unwrap();
+        assert!(text.contains(r#""net":"host""#), "{text}");
+        assert_eq!(serde_json::from_str::<TaskSpec>(&text).unwrap(), spec);
+    }
 }

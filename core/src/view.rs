@@ -3,6 +3,7 @@
 
 use crate::backoff;
 use crate::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
+use crate::features::Features;
 use crate::id::{NodeId, TaskId};
 use crate::resources::Resources;
 use crate::time::BootMs;
@@ -78,6 +79,8 @@ pub struct Shape {
     pub resources: Resources,
     /// The root it needs.
     pub root: String,
+    /// What else it needs that not every node offers.
+    pub needs: Features,
 }
 
 /// A queued task.
@@ -94,7 +97,8 @@ pub struct Queued {
 impl Queued {
     /// What a node must offer for it.
     pub fn shape(&self) -> Shape {
-        Shape { resources: self.entry.resources, root: self.entry.root.clone() }
+        let entry = &self.entry;
+        Shape { resources: entry.resources, root: entry.root.clone(), needs: entry.needs.clone() }
     }
     /// When any node may take it.
     pub fn ripe_at(&self) -> BootMs {
@@ -117,6 +121,7 @@ impl Peer {
         self.entry.state == NodeState::Ready
             && self.entry.resources.fits(&shape.resources)
             && self.entry.roots.contains(&shape.root)
+            && self.entry.offers.meets(&shape.needs)
     }
 }
 

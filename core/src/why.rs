@@ -1,6 +1,7 @@
 //! Why a task waits: what the plan found, node by node, in words.
 
 use crate::entry::NodeState;
+use crate::features::Features;
 use crate::id::TaskId;
 use crate::time::BootMs;
 use crate::view::{Peer, Queued, Shape, View};
@@ -37,6 +38,8 @@ fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
         "draining: takes no tasks".to_owned()
     } else if !entry.roots.contains(&shape.root) {
         format!("has no root \"{}\"", shape.root)
+    } else if let Some(lack) = entry.offers.lacks(&shape.needs).next() {
+        lack.to_string()
     } else if !entry.resources.fits(&shape.resources) {
         format!("too small: offers {} in all", entry.resources)
     } else if !has_room {
@@ -54,10 +57,22 @@ fn summary(view: &View, queued: &Queued, shape: &Shape, ahead: u64, now: BootMs)
         return format!("attempt {} waits {left} ms more after the last one was lost", queued.entry.attempt);
     }
     match (able.count(), with_room) {
-        (0, _) => {
-            format!("no live node can ever hold it: it needs {} and root \"{}\"", shape.resources, shape.root)
-        }
+        (0, _) => nobody_holds(view, shape),
         (_, 0) => format!("every node that could hold it is full; {ahead} queued before it"),
         _ => "next in line: a node is about to take it".to_owned(),
+    }
+}
+
+fn nobody_holds(view: &View, shape: &Shape) -> String {
+    let offered = Features::of_any(view.nodes().values().map(|peer| &peer.entry.offers));
+    match offered.lacks(&shape.needs).next() {
+        Some(lack) if !view.nodes().is_empty() => format!("it can start nowhere: {}", lack.nowhere()),
+        Some(_) | None => {
+            let mut needs = vec![shape.resources.to_string(), format!("root {:?}", shape.root)];
+            needs.extend(shape.needs.has.iter().cloned());
+            needs.extend(shape.needs.up_to.iter().map(|(what, asked)| format!("{asked} {what}")));
+            let last = needs.pop().unwrap_or_default();
+            format!("no live node can ever hold it: it needs {} and {last}", needs.join(", "))
+        }
     }
 }

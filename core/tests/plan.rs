@@ -4,11 +4,13 @@ mod support;
 
 use proptest::prelude::*;
 use shoal_core::entry::{NodeState, QueueEntry};
+use shoal_core::features::{Features, PIDS};
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::plan::{Exclusions, Plan, WINDOW, plan};
 use shoal_core::resources::Resources;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, View};
+use shoal_core::why::why;
 use std::collections::{BTreeMap, BTreeSet};
 use support::{cores, node, node_entry, node_up, queue_entry, queued, running, task};
 
@@ -30,21 +32,33 @@ fn plan_of(view: &View) -> Plan {
     plan(view, &free_of(view), &Exclusions::default(), BootMs(0))
 }
 
-/// Nodes of several sizes and roots, some draining; tasks of several sizes and roots.
+/// What nodes of kind 0 to 3 offer, and what tasks of that kind need.
+fn features(kind: u8) -> Features {
+    let has = [vec![], vec!["mount:data"], vec!["mount:data", "net:host"], vec!["net:host"]];
+    let up_to = [None, Some(2048), None, Some(4096)][usize::from(kind)];
+    Features {
+        has: has[usize::from(kind)].iter().map(|word| (*word).to_owned()).collect(),
+        up_to: up_to.into_iter().map(|most| (PIDS.to_owned(), most)).collect(),
+    }
+}
+
+/// Nodes of several sizes, roots and offers, some draining; tasks of several sizes, roots and needs.
 fn any_view() -> impl Strategy<Value = View> {
-    let nodes = prop::collection::vec((1..9u32, 0..3u8, prop::bool::weighted(0.2)), 0..6);
-    let tasks = prop::collection::vec((1..10u32, 0..3u8), 0..60);
+    let nodes = prop::collection::vec((1..9u32, 0..3u8, 0..4u8, prop::bool::weighted(0.2)), 0..6);
+    let tasks = prop::collection::vec((1..10u32, 0..3u8, 0..4u8), 0..60);
     let busy = prop::collection::vec((0..6u64, 1..6u32), 0..10);
     (nodes, tasks, busy).prop_map(|(nodes, tasks, busy)| {
         let root = |kind: u8| ["default", "host", "lab"][usize::from(kind)].to_owned();
-        let ups = nodes.into_iter().zip(1..).map(|((size, kind, draining), n)| {
+        let ups = nodes.into_iter().zip(1..).map(|((size, kind, offers, draining), n)| {
             let mut entry = node_entry("n", cores(size));
             entry.roots = (0..=kind).map(root).collect();
+            entry.offers = features(offers);
             entry.state = if draining { NodeState::Draining } else { NodeState::Ready };
             Fact::NodeUp { node: node(n), entry, created: 1 }
         });
-        let waiting = tasks.into_iter().zip(0..).map(|((size, kind), n)| {
-            let entry = QueueEntry { root: root(kind), ..queue_entry(cores(size), 1) };
+        let waiting = tasks.into_iter().zip(0..).map(|((size, kind, needs), n)| {
+            let needs = features(needs);
+            let entry = QueueEntry { root: root(kind), needs, ..queue_entry(cores(size), 1) };
             Fact::Queued { task: task(n), entry, created: 100 + n as i64 }
         });
         let busy = busy.into_iter().zip(1_000..).map(|((on, size), n)| running(n, on, cores(size)));
@@ -62,6 +76,7 @@ proptest! {
         for p in plan_of(&view).placements {
             let shape = view.queued(p.task).expect("only queued tasks are placed").shape();
             prop_assert!(view.nodes()[&p.node].could_hold(&shape));
+            prop_assert!(view.nodes()[&p.node].entry.offers.meets(&shape.needs));
             prop_assert!(free[&p.node].fits(&shape.resources), "{} is overfull", p.node);
             free.insert(p.node, free[&p.node].minus(&shape.resources));
             prop_assert!(placed.insert(p.task), "placed twice");
@@ -239,6 +254,51 @@ fn a_task_too_large_for_what_is_free_waits_and_the_next_goes() {
 task 1 -> node 1: its owner has room
 ";
     assert_eq!(text_of(&view_of(facts)), expected);
+}
+
+#[test]
+fn a_need_is_waited_for_and_the_next_goes() {
+    let needy = |n, needs: Features| Fact::Queued {
+        task: task(n),
+        entry: QueueEntry { needs, ..queue_entry(cores(1), 1) },
+        created: 100 + n as i64,
+    };
+    let mut offering = node_entry("n2", cores(1));
+    offering.offers = features(2);
+    let up = Fact::NodeUp { node: node(2), entry: offering, created: 1 };
+    let facts = [node_up(1, cores(4)), up, needy(0, features(1)), needy(1, features(2)), queued(2, cores(1))];
+    let expected = "\
+task 1 -> node 2: its owner has room
+task 2 -> node 1: its owner has room
+";
+    assert_eq!(text_of(&view_of(facts)), expected);
+}
+
+#[test]
+fn why_names_the_need_that_is_missing() {
+    let needs = |words: &[&str]| Features {
+        has: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..Features::default()
+    };
+    let mut entry = node_entry("n2", cores(1));
+    entry.offers = needs(&["mount:data"]);
+    let waiting = |n, words: &[&str]| Fact::Queued {
+        task: task(n),
+        entry: QueueEntry { needs: needs(words), ..queue_entry(cores(1), 1) },
+        created: 100 + n as i64,
+    };
+    let view = view_of([
+        node_up(1, cores(1)),
+        Fact::NodeUp { node: node(2), entry, created: 1 },
+        waiting(0, &["mount:datasets"]),
+        waiting(1, &["mount:data"]),
+    ]);
+    let nowhere = why(&view, task(0), BootMs(0)).expect("it is queued");
+    assert_eq!(nowhere.summary, "it can start nowhere: no live node offers the mount \"datasets\"");
+    let lacks = |node: &str, name: &str| (node.to_owned(), format!("does not offer the mount {name:?}"));
+    assert_eq!(nowhere.nodes, [lacks("n1", "datasets"), lacks("n2", "datasets")]);
+    let somewhere = why(&view, task(1), BootMs(0)).expect("it is queued");
+    assert_eq!(somewhere.nodes, [lacks("n1", "data"), ("n2".to_owned(), "has room".to_owned())]);
 }
 
 /// One node of four cores, one of them busy; a task of four cores came first, then three of one core each.

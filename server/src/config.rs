@@ -1,5 +1,8 @@
 //! The configuration of a node: flags and environment in, one validated [`Config`] out. Nothing reads an option anywhere else.
 
+mod allow;
+
+pub use allow::{Allow, AllowFlags};
 use bytesize::ByteSize;
 use clap::Parser;
 use shoal_core::resources::Resources;
@@ -75,9 +78,12 @@ pub struct Flags {
     /// Memory offered to tasks [default: three quarters of this machine's]
     #[arg(long, env = "SHOALD_MEMORY", value_name = "SIZE")]
     pub memory: Option<ByteSize>,
-    /// A root file system: NAME=DIRECTORY (repeatable); `default` is built when not given, `host` always exists
+    /// A root file system: NAME=DIRECTORY (repeatable); `default` is built when not given, `host` is this machine's own system
     #[arg(long, env = "SHOALD_ROOT", value_name = "NAME=DIR", value_delimiter = ',')]
     pub root: Vec<String>,
+    /// What tasks may have.
+    #[command(flatten)]
+    pub allow: AllowFlags,
     /// The runner program [default: shoal-runner next to shoald]
     #[arg(long, env = "SHOALD_RUNNER_BINARY", value_name = "PATH")]
     pub runner_binary: Option<PathBuf>,
@@ -96,6 +102,9 @@ pub struct Flags {
         hide_short_help = true
     )]
     pub etcd_quota: ByteSize,
+    /// Print the policy that these flags make, for a runner that an administrator starts, and end
+    #[arg(long)]
+    pub print_policy: bool,
 }
 
 /// Where a named root comes from.
@@ -144,10 +153,12 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// What is offered to tasks.
     pub resources: Resources,
-    /// Named roots; `default` and `host` among them.
+    /// Named roots; `default` among them, and `host` unless the operator took it away.
     pub roots: BTreeMap<String, RootSource>,
     /// The runner program.
     pub runner_binary: PathBuf,
+    /// What tasks may have beside these.
+    pub allow: Allow,
     /// Bytes kept of each attempt's log.
     pub log_bytes_max: u64,
     /// How long tasks and logs are kept after their end.
@@ -223,7 +234,8 @@ impl Flags {
         };
         Ok(Config {
             resources: offered(self.cpus, self.memory)?,
-            roots: roots(&self.root, &data_dir)?,
+            roots: roots(&self.root, !self.allow.no_host_root, &data_dir)?,
+            allow: self.allow.validate(&data_dir)?,
             runner_binary: runner_binary(self.runner_binary)?,
             log_bytes_max: self.log_max.as_u64(),
             retention: self.retention,
@@ -287,11 +299,14 @@ fn offered(cpus: Option<f64>, memory: Option<ByteSize>) -> Result<Resources, Con
     Ok(Resources { cpu_milli: (cores * 1000.0) as u32, memory_bytes })
 }
 
-fn roots(given: &[String], data_dir: &std::path::Path) -> Result<BTreeMap<String, RootSource>, ConfigError> {
-    let mut roots = BTreeMap::from([
-        ("host".to_owned(), RootSource::Host),
-        ("default".to_owned(), RootSource::Directory(data_dir.join("roots/default"))),
-    ]);
+fn roots(
+    given: &[String],
+    host: bool,
+    data_dir: &std::path::Path,
+) -> Result<BTreeMap<String, RootSource>, ConfigError> {
+    let built = RootSource::Directory(data_dir.join("roots/default"));
+    let mut roots = BTreeMap::from([("default".to_owned(), built)]);
+    roots.extend(host.then(|| ("host".to_owned(), RootSource::Host)));
     for item in given {
         let Some((name, dir)) = item.split_once('=') else {
             return Err(bad("--root", "must be NAME=DIRECTORY", item.clone()));
@@ -326,7 +341,7 @@ fn runner_binary(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 mod tests {
     use super::*;
 
-    fn flags(args: &[&str]) -> Flags {
+    pub(super) fn flags(args: &[&str]) -> Flags {
         let runner = std::env::current_exe().unwrap();
         let base = ["shoald", "--name", "n1", "--runner-binary", runner.to_str().unwrap()];
         Flags::try_parse_from(base.iter().chain(args)).unwrap()

@@ -2,8 +2,9 @@
 
 use crate::config::{Config, RootSource};
 use crate::lease;
-use shoal_container::protocol::{Limits, Net, Root, Start, User};
+use shoal_container::protocol::{Limits, Mount, Net, Root, Start, User};
 use shoal_core::id::NodeId;
+use shoal_core::spec::{self, TaskSpec};
 use shoal_core::task::Task;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub struct Launch {
     data_dir: PathBuf,
     roots: BTreeMap<String, RootSource>,
     log_bytes_max: u64,
+    io_bytes_per_s_max: u64,
 }
 
 impl Launch {
@@ -29,6 +31,7 @@ impl Launch {
             data_dir: config.data_dir.clone(),
             roots: config.roots.clone(),
             log_bytes_max: config.log_bytes_max,
+            io_bytes_per_s_max: config.allow.io_bytes_per_s_max,
         }
     }
 
@@ -51,20 +54,31 @@ impl Launch {
             workdir: spec.workdir.clone(),
             root,
             hostname: self.node_name.clone(),
-            user: User::NOBODY,
-            net: Net::Loopback,
-            mounts: Vec::new(),
-            limits: Limits::new(spec.resources.cpu_milli, spec.resources.memory_bytes, spec.pids_max),
+            user: spec.run_as.map_or(User::NOBODY, |asked| User { uid: asked.uid, gid: asked.gid }),
+            net: net(spec.net),
+            mounts: spec.mounts.iter().map(mount).collect(),
+            limits: self.limits(spec),
             time_limit_ms: spec.time_limit_ms,
             kill_grace_ms: spec.kill_grace_ms,
-            log_bytes_max: self.log_bytes_max,
+            log_bytes_max: lower(spec.log_bytes_max, self.log_bytes_max),
             deadline_page: lease::page_path(&self.data_dir, task.node().unwrap_or(NodeId(Uuid::nil()))),
+        }
+    }
+
+    /// The task's own, and the node's where those are lower. (What a node gives at most of the others the plan has seen to.)
+    fn limits(&self, spec: &TaskSpec) -> Limits {
+        Limits {
+            open_files: spec.open_files_max,
+            disk_bytes: spec.disk_bytes_max,
+            io_bytes_per_s: lower(spec.io_bytes_per_s_max, self.io_bytes_per_s_max),
+            ..Limits::new(spec.resources.cpu_milli, spec.resources.memory_bytes, spec.pids_max)
         }
     }
 
     fn environment(&self, task: &Task, fence: i64) -> BTreeMap<String, String> {
         let mut env = BTreeMap::from([
             ("PATH".to_owned(), PATH.to_owned()),
+            // Whoever the task is: the home that its root names for a user is read-only, or of another user.
             ("HOME".to_owned(), "/work".to_owned()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ]);
@@ -77,6 +91,26 @@ impl Launch {
     }
 }
 
+/// The lower of two limits; 0 is none.
+fn lower(one: u64, other: u64) -> u64 {
+    match (one, other) {
+        (0, limit) | (limit, 0) => limit,
+        (one, other) => one.min(other),
+    }
+}
+
+fn net(asked: spec::Net) -> Net {
+    match asked {
+        spec::Net::Loopback => Net::Loopback,
+        spec::Net::None => Net::None,
+        spec::Net::Host => Net::Host,
+    }
+}
+
+fn mount(asked: &spec::Mount) -> Mount {
+    Mount { name: asked.name.clone(), target: asked.target.clone(), read_only: asked.read_only }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,19 +118,57 @@ mod tests {
     use shoal_core::task::TaskState;
     use shoal_core::time::WallMs;
 
-    #[test]
-    fn an_attempt_obeys_the_page_of_the_identity_that_stole_it() {
-        let spec = serde_json::from_value(serde_json::json!({
+    /// A task that chooses nothing beside `more`.
+    fn task(more: serde_json::Value) -> Task {
+        let mut spec = serde_json::json!({
             "command": ["true"], "root": "host", "resources": {"cpu_milli": 100, "memory_bytes": 1},
             "pids_max": 1, "workdir": "/work", "kill_grace_ms": 1, "max_attempts": 3,
-        }));
-        let queued = Task::new(TaskId(Uuid::from_u128(1)), spec.unwrap(), (0, 1), WallMs(0));
-        let launch = Launch {
+        });
+        let chosen = more.as_object().unwrap().clone();
+        spec.as_object_mut().unwrap().extend(chosen);
+        Task::new(TaskId(Uuid::from_u128(1)), serde_json::from_value(spec).unwrap(), (0, 1), WallMs(0))
+    }
+
+    fn launch() -> Launch {
+        Launch {
             node_name: "n".to_owned(),
             data_dir: PathBuf::from("/data"),
-            roots: BTreeMap::new(),
-            log_bytes_max: 0,
-        };
+            roots: BTreeMap::from([("host".to_owned(), RootSource::Host)]),
+            log_bytes_max: 64 << 20,
+            io_bytes_per_s_max: 8 << 20,
+        }
+    }
+
+    #[test]
+    fn a_task_that_chooses_nothing_gets_the_nodes_usual() {
+        let start = launch().start(&task(serde_json::json!({})), 0);
+        assert_eq!((start.user, start.net, start.mounts), (User::NOBODY, Net::Loopback, Vec::new()));
+        assert_eq!(start.limits, Limits { io_bytes_per_s: 8 << 20, ..Limits::new(100, 1, 1) });
+        assert_eq!(start.log_bytes_max, 64 << 20);
+    }
+
+    #[test]
+    fn choices_reach_the_runner_and_only_tighten() {
+        let chosen = serde_json::json!({
+            "net": "none", "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 4096,
+            "mounts": [{"name": "data", "target": "/data", "read_only": true}],
+            "io_bytes_per_s_max": 1 << 20, "log_bytes_max": 1 << 20,
+        });
+        let start = launch().start(&task(chosen), 0);
+        assert_eq!((start.user, start.net), (User { uid: 0, gid: 7 }, Net::None));
+        let data = Mount { name: "data".to_owned(), target: "/data".to_owned(), read_only: true };
+        assert_eq!(start.mounts, [data]);
+        let limits =
+            Limits { open_files: 64, disk_bytes: 4096, io_bytes_per_s: 1 << 20, ..Limits::new(100, 1, 1) };
+        assert_eq!((start.limits, start.log_bytes_max), (limits, 1 << 20));
+        let greedy = serde_json::json!({"io_bytes_per_s_max": 1_u64 << 40, "log_bytes_max": 1_u64 << 40});
+        let start = launch().start(&task(greedy), 0);
+        assert_eq!((start.limits.io_bytes_per_s, start.log_bytes_max), (8 << 20, 64 << 20));
+    }
+
+    #[test]
+    fn an_attempt_obeys_the_page_of_the_identity_that_stole_it() {
+        let (queued, launch) = (task(serde_json::json!({})), launch());
         let pages = [1, 2].map(|n| {
             let state = TaskState::Running { node: NodeId(Uuid::from_u128(n)), cancel: None };
             launch.start(&Task { state, ..queued.clone() }, 0).deadline_page

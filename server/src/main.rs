@@ -22,7 +22,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: Flags) -> anyhow::Result<()> {
+    let print_policy = flags.print_policy;
     let config = flags.validate()?;
+    if print_policy {
+        println!("{}", serde_json::to_string_pretty(&config.policy())?);
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("shoald")

@@ -114,6 +114,7 @@ fn assemble(
         binary: config.runner_binary.clone(),
         state_dir: data.join("runner"),
         attempts_dir: attempts_dir.clone(),
+        policy: config.policy(),
         quiet: crate::runner::QUIET,
     };
     let (runner, runner_work) = Runner::new(runner_config, said, stop.clone());
@@ -180,6 +181,7 @@ fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
         address: config.advertise.clone(),
         resources: config.resources,
         roots: config.roots.keys().cloned().collect(),
+        offers: config.offers(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
         leases_trusted: open.leases_trusted,

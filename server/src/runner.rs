@@ -5,9 +5,11 @@
 //! reconnect until the attempt has ended.
 
 mod link;
+mod policy;
 mod process;
 
 use link::Link;
+use shoal_container::policy::Policy;
 use shoal_container::protocol::{End, Event, Report, Request, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub struct RunnerConfig {
     pub state_dir: PathBuf,
     /// One directory for each attempt.
     pub attempts_dir: PathBuf,
+    /// What it may hand out, where it is started by this server.
+    pub policy: Policy,
     /// A runner that said nothing for so long is asked for its list: a sign of life.
     pub quiet: Duration,
 }

@@ -291,6 +291,7 @@ impl Insight for Nodes {
             address: String::new(),
             resources,
             roots: Vec::new(),
+            offers: Default::default(),
             version: String::new(),
             state: NodeState::Ready,
             leases_trusted: true,

@@ -61,6 +61,7 @@ fn world_with(quiet: Duration) -> World {
         binary: "/nonexistent/runner".into(),
         state_dir: dir.path().to_owned(),
         attempts_dir: dir.path().join("attempts"),
+        policy: Default::default(),
         quiet,
     };
     let (say, said) = mpsc::unbounded_channel();

@@ -278,7 +278,7 @@ fn size_of_txn(txn: &Txn) -> usize {
 mod tests {
     use super::*;
     use shoal_core::resources::Resources;
-    use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+    use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
     use shoal_core::time::WallMs;
     use uuid::Uuid;
 
@@ -296,6 +296,13 @@ mod tests {
             kill_grace_ms: 0,
             max_attempts: 1,
             on_node_loss: OnNodeLoss::Requeue,
+            net: Net::Loopback,
+            mounts: Vec::new(),
+            run_as: None,
+            open_files_max: 0,
+            disk_bytes_max: 0,
+            io_bytes_per_s_max: 0,
+            log_bytes_max: 0,
             unknown: Unknown::new(),
         };
         let new = Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(0));

@@ -41,7 +41,7 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
     let mut headings =
         vec!["NAME", "STATE", "ADDRESS", "CPUS FREE", "MEMORY FREE", "TASKS", "VOTER", "ROOTS"];
     if wide {
-        headings.extend(["VERSION", "ID"]);
+        headings.extend(["OFFERS", "VERSION", "ID"]);
     }
     let mut table = Table::new(&headings);
     for node in nodes {
@@ -59,7 +59,7 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
             node.roots.join(",").into(),
         ];
         if wide {
-            row.extend([node.version.as_str().into(), node.id.as_str().into()]);
+            row.extend([node.offers.join(",").into(), node.version.as_str().into(), node.id.as_str().into()]);
         }
         table.row(row);
     }

@@ -4,11 +4,11 @@ use super::list::by_ids;
 use crate::cli::Done;
 use crate::cli::args::Selection;
 use crate::cli::context::Context;
-use crate::output::json::state_word;
+use crate::output::json::{net_word, state_word};
 use crate::output::style::{self, paint};
 use crate::output::table::Table;
 use crate::output::{self, Form, tasks};
-use crate::values::{age_text, bytes_text, cpus_text};
+use crate::values::{age_text, bytes_text, cpus_text, mount_text};
 use crate::{selector, words};
 use clap::Args;
 use shoal_proto::v1;
@@ -35,31 +35,23 @@ pub async fn run(context: &Context, args: &ShowArgs) -> Done {
 /// All of one task, a fact a line.
 fn page(task: &v1::Task) -> String {
     let spec = task.spec.clone().unwrap_or_default();
-    let resources = spec.resources.unwrap_or_default();
     let state = paint(style::of_task(task), &state_word(task.state()));
     let end = tasks::end_text(task);
-    let limit = if spec.time_limit_ms == 0 { "none".to_owned() } else { age_text(spec.time_limit_ms) };
     let on_node_loss = if spec.on_node_loss() == v1::OnNodeLoss::Fail { "fail" } else { "requeue" };
     let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     env.sort();
     let facts = [
         ("id", format!("{}   (short: {})", task.id, selector::short(&task.id))),
         ("state", if end.is_empty() { state } else { format!("{state}   {end}") }),
-        ("name", spec.name),
-        ("user", spec.user),
+        ("name", spec.name.clone()),
+        ("user", spec.user.clone()),
         ("command", words::join(&spec.command)),
         ("env", words::join(&env)),
         ("root", format!("{}   in {}", spec.root, spec.workdir)),
-        (
-            "limits",
-            format!(
-                "{} cpus, {} memory, {} processes, time {limit}, grace {}",
-                cpus_text(resources.cpu_milli),
-                bytes_text(resources.memory_bytes),
-                spec.pids_max,
-                age_text(spec.kill_grace_ms)
-            ),
-        ),
+        ("net", net_word(spec.net())),
+        ("mounts", spec.mounts.iter().map(mount_text).collect::<Vec<_>>().join(" ")),
+        ("run as", spec.run_as.map_or(String::new(), |user| format!("{}:{}", user.uid, user.gid))),
+        ("limits", limits(&spec)),
         ("attempts", format!("at most {}; on node loss: {on_node_loss}", spec.max_attempts)),
         ("submitted", time_text(task.submitted_ms)),
         ("ended", time_text(task.ended_ms)),
@@ -70,6 +62,28 @@ fn page(task: &v1::Task) -> String {
         text.push_str(&attempts(&task.attempts).render());
     }
     text
+}
+
+/// What it may use; those that are the node's usual are left out.
+fn limits(spec: &v1::TaskSpec) -> String {
+    let resources = spec.resources.unwrap_or_default();
+    let limit = if spec.time_limit_ms == 0 { "none".to_owned() } else { age_text(spec.time_limit_ms) };
+    let mut limits = vec![
+        format!("{} cpus", cpus_text(resources.cpu_milli)),
+        format!("{} memory", bytes_text(resources.memory_bytes)),
+        format!("{} processes", spec.pids_max),
+        format!("time {limit}"),
+        format!("grace {}", age_text(spec.kill_grace_ms)),
+    ];
+    let open_files = u64::from(spec.open_files_max);
+    let chosen = [
+        (open_files, format!("{open_files} open files")),
+        (spec.disk_bytes_max, format!("{} written", bytes_text(spec.disk_bytes_max))),
+        (spec.io_bytes_per_s_max, format!("{}/s of disk", bytes_text(spec.io_bytes_per_s_max))),
+        (spec.log_bytes_max, format!("{} of log", bytes_text(spec.log_bytes_max))),
+    ];
+    limits.extend(chosen.into_iter().filter(|(value, _)| *value != 0).map(|(_, text)| text));
+    limits.join(", ")
 }
 
 fn attempts(attempts: &[v1::Attempt]) -> Table {

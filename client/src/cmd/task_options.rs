@@ -46,6 +46,48 @@ pub struct TaskOptions {
     /// When its node is lost: start again elsewhere, or never start twice [default: requeue]
     #[arg(long, value_name = "WHAT")]
     pub on_node_loss: Option<OnNodeLoss>,
+    /// What it sees of the network [default: loopback]
+    #[arg(long, value_name = "WHAT")]
+    pub net: Option<Net>,
+    /// A directory that nodes offer under a name, seen at TARGET (repeatable); :ro even where tasks may write to it
+    #[arg(long, value_name = "NAME:TARGET[:ro]", value_parser = values::mount)]
+    pub mount: Vec<v1::Mount>,
+    /// User and group inside of the container, 0 to 65534 [default: the image's, else nobody; GID: UID]
+    #[arg(long, value_name = "UID[:GID]", value_parser = values::run_as)]
+    pub run_as: Option<v1::RunAs>,
+    /// Most open files of each process [default: the node's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub open_files: Option<u32>,
+    /// Most that it writes to its private layer, /work and /tmp included [default: half of its memory]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub disk: Option<u64>,
+    /// Most bytes a second to and from the node's disk [default: the node's]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub io: Option<u64>,
+    /// Most that is kept of each attempt's log [default: the node's]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub log_max: Option<u64>,
+}
+
+/// What a task sees of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Net {
+    /// Its own, with a loopback interface and nothing else
+    Loopback,
+    /// Its own, without any interface
+    None,
+    /// The node's, where its operator allows it
+    Host,
+}
+
+impl Net {
+    fn wire(self) -> v1::Net {
+        match self {
+            Net::Loopback => v1::Net::Loopback,
+            Net::None => v1::Net::None,
+            Net::Host => v1::Net::Host,
+        }
+    }
 }
 
 /// What a lost node means for its tasks.
@@ -86,6 +128,13 @@ impl TaskOptions {
             kill_grace_ms: self.grace.unwrap_or(0),
             max_attempts: self.max_attempts.unwrap_or(0),
             on_node_loss: on_node_loss.into(),
+            net: self.net.map_or(v1::Net::Unspecified, Net::wire).into(),
+            mounts: self.mount.clone(),
+            run_as: self.run_as,
+            open_files_max: self.open_files.unwrap_or(0),
+            disk_bytes_max: self.disk.unwrap_or(0),
+            io_bytes_per_s_max: self.io.unwrap_or(0),
+            log_bytes_max: self.log_max.unwrap_or(0),
         }
     }
 }

@@ -60,6 +60,40 @@ pub struct Spec {
     pub max_attempts: u32,
     /// `requeue` or `fail`.
     pub on_node_loss: String,
+    /// `loopback`, `none` or `host`.
+    pub net: String,
+    /// Directories of the nodes that it sees.
+    pub mounts: Vec<Mount>,
+    /// Who it is, inside; null is what its root says, else nobody.
+    pub run_as: Option<RunAs>,
+    /// Open files of each process; 0 is the node's usual.
+    pub open_files_max: u32,
+    /// Bytes of its private writable layer; 0 is half of its memory.
+    pub disk_bytes_max: u64,
+    /// Bytes a second to and from the node's disk; 0 is the node's usual.
+    pub io_bytes_per_s_max: u64,
+    /// Bytes kept of each attempt's log; 0 is the node's usual.
+    pub log_bytes_max: u64,
+}
+
+/// A directory of the nodes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mount {
+    /// Its name in the nodes' configuration.
+    pub name: String,
+    /// Where the task sees it.
+    pub target: String,
+    /// Even where tasks may write to it.
+    pub read_only: bool,
+}
+
+/// A user inside of the container.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RunAs {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// Cores and memory.
@@ -142,6 +176,10 @@ pub struct Node {
     pub running: u32,
     /// It carries an etcd member.
     pub voter: bool,
+    /// What tasks may need and not every node has: `net:host`, `mount:NAME`.
+    pub offers: Vec<String>,
+    /// The most that a task may ask for, by `pids`, `open_files`, `log_bytes`.
+    pub offers_up_to: BTreeMap<String, u64>,
 }
 
 /// Several tasks.
@@ -228,6 +266,14 @@ pub fn state_word(state: v1::State) -> String {
     word(state.as_str_name(), "STATE_")
 }
 
+/// The lower-case word of what a task sees of the network.
+pub fn net_word(net: v1::Net) -> String {
+    match net {
+        v1::Net::Unspecified => net_word(v1::Net::Loopback),
+        v1::Net::Loopback | v1::Net::None | v1::Net::Host => word(net.as_str_name(), "NET_"),
+    }
+}
+
 /// The lower-case word of a kind of failure.
 pub fn kind_word(kind: v1::FailureKind) -> String {
     word(kind.as_str_name(), "FAILURE_KIND_")
@@ -284,7 +330,20 @@ impl From<&v1::TaskSpec> for Spec {
             kill_grace_ms: spec.kill_grace_ms,
             max_attempts: spec.max_attempts,
             on_node_loss: on_node_loss.to_owned(),
+            net: net_word(spec.net()),
+            mounts: spec.mounts.iter().map(Mount::from).collect(),
+            run_as: spec.run_as.map(|v1::RunAs { uid, gid }| RunAs { uid, gid }),
+            open_files_max: spec.open_files_max,
+            disk_bytes_max: spec.disk_bytes_max,
+            io_bytes_per_s_max: spec.io_bytes_per_s_max,
+            log_bytes_max: spec.log_bytes_max,
         }
+    }
+}
+
+impl From<&v1::Mount> for Mount {
+    fn from(mount: &v1::Mount) -> Mount {
+        Mount { name: mount.name.clone(), target: mount.target.clone(), read_only: mount.read_only }
     }
 }
 
@@ -331,6 +390,8 @@ impl From<&v1::Node> for Node {
             draining: node.draining,
             running: node.running,
             voter: node.voter,
+            offers: node.offers.clone(),
+            offers_up_to: node.offers_up_to.clone().into_iter().collect(),
         }
     }
 }

@@ -16,7 +16,9 @@ fn json_of(node: &Node, args: &[&str]) -> Value {
 fn a_task_as_json_is_exactly_this() {
     let shared = Shared::new();
     let node = Node::start(&shared, "node-1");
-    let submitted = json_of(&node, &["submit", "--cpus", "0.5", "--env", "A=1", "--", "exit", "3"]);
+    let options = "--cpus 0.5 --env A=1 --net none --mount data:/data:ro --run-as 0:7 --open-files 64 --disk 1MiB --io 2MiB --log-max 3MiB";
+    let submit = ["submit"].into_iter().chain(options.split(' ')).chain(["--", "exit", "3"]);
+    let submitted = json_of(&node, &submit.collect::<Vec<_>>());
     let id = submitted["ids"][0].as_str().unwrap();
     let shown = json_of(&node, &["show", id]);
     let wanted = json!({
@@ -25,7 +27,10 @@ fn a_task_as_json_is_exactly_this() {
             "command": ["exit", "3"], "env": {"A": "1"}, "root": "",
             "resources": {"cpu_milli": 500, "memory_bytes": 0},
             "pids_max": 0, "name": "", "user": "ann", "workdir": "", "time_limit_ms": 0, "kill_grace_ms": 0,
-            "max_attempts": 0, "on_node_loss": "requeue"
+            "max_attempts": 0, "on_node_loss": "requeue", "net": "none",
+            "mounts": [{"name": "data", "target": "/data", "read_only": true}],
+            "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 1 << 20,
+            "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20
         },
         "state": "complete",
         "exit": {"code": 3, "signal": null, "oom_killed": false},

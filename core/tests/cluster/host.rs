@@ -1,6 +1,7 @@
 //! A machine: its server (a [`Node`], when it is up) and its runner with containers that outlive the server but not the deadline.
 
 use shoal_core::event::Event;
+use shoal_core::features::Features;
 use shoal_core::id::{AttemptId, NodeId};
 use shoal_core::node::{Node, NodeConfig};
 use shoal_core::resources::Resources;
@@ -36,6 +37,8 @@ pub struct Lease {
 pub struct Host {
     pub name: String,
     pub capacity: Resources,
+    /// What its operator lets tasks have.
+    pub offers: Features,
     pub server: Option<Node>,
     /// Which life of the server this is: what was meant for an earlier one is thrown away.
     pub life: u64,
@@ -58,10 +61,11 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(number: usize, capacity: Resources) -> Host {
+    pub fn new(number: usize, capacity: Resources, offers: Features) -> Host {
         Host {
             name: format!("n{number}"),
             capacity,
+            offers,
             server: None,
             life: 0,
             watch: 0,

@@ -41,6 +41,8 @@ pub(crate) enum Plant {
     Unfenced,
     /// Containers outlive their node's lease.
     NoDeadline,
+    /// Registers with an offer that the node does not have.
+    Boast,
 }
 
 pub(crate) fn killed() -> Outcome {
@@ -124,6 +126,7 @@ fn planted_bugs_are_caught() {
         (Plant::CancelForgotten, "cancel"),
         (Plant::Unfenced, "overlap"),
         (Plant::NoDeadline, "overlap"),
+        (Plant::Boast, "needs"),
     ];
     for (plant, sign) in plants {
         let caught = (0..PLANTED_CASES).filter_map(|seed| run_case(seed, plant).err());

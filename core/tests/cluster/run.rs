@@ -5,6 +5,7 @@ use crate::support::{node, node_entry};
 use crate::world::{Happening, World};
 use crate::{LEASE_MS, Plant, faults, killed};
 use shoal_core::event::{Event, Found};
+use shoal_core::features::NET_HOST;
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::spec::OnNodeLoss;
 use shoal_core::task::{Exit, ExitHow};
@@ -265,7 +266,12 @@ impl World {
         }
         self.ids += 1;
         let (id, h) = (node(self.ids), &self.hosts[host]);
-        let created = self.store.register(id, node_entry(&h.name, h.capacity));
+        let mut entry = node_entry(&h.name, h.capacity);
+        entry.offers = h.offers.clone();
+        if self.plant == Plant::Boast {
+            entry.offers.has.insert(NET_HOST.to_owned());
+        }
+        let created = self.store.register(id, entry);
         self.hosts[host].lease = Some(Lease { node: id, created, deadline: 0 });
         self.extend(host, id);
         self.wrote(None);

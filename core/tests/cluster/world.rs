@@ -6,6 +6,7 @@ use crate::store::{RANGES, Store};
 use crate::support::{Rng, cores};
 use crate::witness::Witness;
 use shoal_core::event::{Action, Decision, Event};
+use shoal_core::features::{Features, NET_HOST};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::task::Task;
 use shoal_core::time::BootMs;
@@ -70,7 +71,13 @@ impl World {
     pub fn new(seed: u64, plant: Plant) -> World {
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5ca1ab1e);
         let count = rng.within(1, 5) as usize;
-        let hosts = (0..count).map(|n| Host::new(n, cores(rng.within(2, 6) as u32))).collect();
+        // The first offers all that tasks may need, so that none waits for ever.
+        let offers = |rng: &mut Rng, n| match n == 0 || rng.chance(50) {
+            true => Features { has: [NET_HOST.to_owned()].into(), ..Features::default() },
+            false => Features::default(),
+        };
+        let host = |n| Host::new(n, cores(rng.within(2, 6) as u32), offers(&mut rng, n));
+        let hosts = (0..count).map(host).collect();
         let mut world = World {
             now: 0,
             plant,
@@ -239,6 +246,11 @@ impl World {
         let (held, capacity) = (self.hosts[host].held(), self.hosts[host].capacity);
         if !capacity.fits(&held) {
             self.check(Err(format!("capacity: {} holds {held} of {capacity}", self.hosts[host].name)));
+        }
+        let needs = Features::needed_by(&task.spec);
+        let lack = self.hosts[host].offers.lacks(&needs).next();
+        if let Some(lack) = lack {
+            self.check(Err(format!("needs: {id} starts on {}, which {lack}", self.hosts[host].name)));
         }
         let delay = self.rng.within(0, 30);
         self.after(delay, Happening::Execute { host, id });

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use shoal_core::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
+use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
-use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Cancel, Exit, ExitHow, Task};
 use shoal_core::time::WallMs;
 use shoal_core::view::Fact;
@@ -42,6 +43,13 @@ pub fn spec(resources: Resources) -> TaskSpec {
         kill_grace_ms: 500,
         max_attempts: 3,
         on_node_loss: OnNodeLoss::Requeue,
+        net: Net::Loopback,
+        mounts: Vec::new(),
+        run_as: None,
+        open_files_max: 0,
+        disk_bytes_max: 0,
+        io_bytes_per_s_max: 0,
+        log_bytes_max: 0,
         unknown: Unknown::new(),
     }
 }
@@ -64,6 +72,7 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         address: "127.0.0.1:7400".to_owned(),
         resources,
         roots: vec!["default".to_owned()],
+        offers: Features::default(),
         version: "0".to_owned(),
         state: NodeState::Ready,
         leases_trusted: true,
@@ -78,7 +87,8 @@ pub fn node_up(n: u64, resources: Resources) -> Fact {
 
 pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
     let root = "default".to_owned();
-    QueueEntry { resources, root, attempt, order: None, seq: 0, unknown: Unknown::new() }
+    let needs = Features::default();
+    QueueEntry { resources, root, needs, attempt, order: None, seq: 0, unknown: Unknown::new() }
 }
 
 /// Task `n`, submitted at revision 100 + `n`, so that its number is its place in the queue.

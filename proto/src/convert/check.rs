@@ -1,6 +1,6 @@
 //! Collects what is wrong with a request, field by field, so that its sender learns all of it at once.
 
-use super::limits::{Range, VIOLATIONS_MAX};
+use super::limits::{PATH_BYTES_MAX, Range, VIOLATIONS_MAX};
 use std::fmt::Display;
 use tonic_types::FieldViolation;
 
@@ -40,6 +40,15 @@ impl Check {
         value
     }
 
+    /// A number within its range, or 0, which stands for whatever is usual where the task runs.
+    pub fn number_or_usual(&mut self, field: &str, value: u64, range: Range) -> u64 {
+        if value != 0 && !range.contains(value) {
+            let (min, max) = (range.min, range.max);
+            self.refuse(field, format!("must be 0 (the usual) or between {min} and {max}, was {value}"));
+        }
+        value
+    }
+
     /// One line of text for people: bounded, without control characters.
     pub fn line(&mut self, field: &str, value: &str, chars_max: usize) {
         let chars = value.chars().count();
@@ -48,6 +57,18 @@ impl Check {
         } else if value.chars().any(char::is_control) {
             self.refuse(field, format!("must not contain control characters, was {}", shown(value)));
         }
+    }
+
+    /// An absolute path that leads out of nowhere; whether it is one.
+    pub fn path(&mut self, field: &str, path: &str) -> bool {
+        if path.len() > PATH_BYTES_MAX {
+            self.refuse(field, format!("must be at most {PATH_BYTES_MAX} bytes, was {}", path.len()));
+        } else if !path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0') {
+            self.refuse(field, format!("must be an absolute path without '..' and NUL, was {}", shown(path)));
+        } else {
+            return true;
+        }
+        false
     }
 
     /// `Ok` with `value` when nothing was reported.

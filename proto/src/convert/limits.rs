@@ -24,6 +24,18 @@ pub const CPU_MILLI: Range = Range { min: 10, max: 1_024_000, default: 1000 };
 pub const MEMORY_BYTES: Range = Range { min: 4 << 20, max: 64 << 40, default: 512 << 20 };
 /// Processes and threads.
 pub const PIDS: Range = Range { min: 1, max: 65_536, default: 1024 };
+/// Open files of a process; 0 is the node's usual. Below 16 not even a shell starts.
+pub const OPEN_FILES: Range = Range { min: 16, max: 1 << 20, default: 0 };
+/// Bytes of the private writable layer; 0 is half of the task's memory, which is also the most: the layer is in memory.
+pub const DISK_BYTES: Range = Range { min: 64 << 10, max: MEMORY_BYTES.max / 2, default: 0 };
+/// Bytes a second to and from the node's disk; 0 is the node's usual.
+pub const IO_BYTES_PER_S: Range = Range { min: 64 << 10, max: 1 << 40, default: 0 };
+/// Bytes kept of an attempt's log; 0 is the node's usual.
+pub const LOG_BYTES: Range = Range { min: 4 << 10, max: 1 << 40, default: 0 };
+/// Directories of the host that a task sees.
+pub const MOUNTS: Range = Range { min: 0, max: 16, default: 0 };
+/// User and group ids inside of a container; 65535 is Shoal's own.
+pub const ID: Range = Range { min: 0, max: 65_534, default: 0 };
 /// From start to SIGTERM; 0 is no limit.
 pub const TIME_LIMIT_MS: Range = Range { min: 0, max: 365 * 24 * 3_600_000, default: 0 };
 /// From SIGTERM to SIGKILL.
@@ -41,7 +53,7 @@ pub const COMMAND_WORDS: Range = Range { min: 1, max: 4096, default: 0 };
 
 /// Bytes of one word of a command, or of one `NAME=VALUE`: the kernel's MAX_ARG_STRLEN without the closing NUL.
 pub const WORD_BYTES_MAX: usize = 128 * 1024 - 1;
-/// Bytes of command and environment together, as they are stored ([`super::spec::stored_bytes`]). Keeps a record far below the
+/// Bytes of command, environment and mounts together, as they are stored ([`super::spec::stored_bytes`]). Keeps a record far below the
 /// 1.5 MiB that the store takes in one request.
 pub const STORED_BYTES_MAX: usize = 256 * 1024;
 /// Characters of a task's name.
@@ -50,6 +62,10 @@ pub const NAME_CHARS_MAX: usize = 128;
 pub const USER_CHARS_MAX: usize = 64;
 /// Characters of a root's name.
 pub const ROOT_CHARS_MAX: usize = 64;
+/// Characters of a mount's name.
+pub const MOUNT_CHARS_MAX: usize = 64;
+/// What Shoal itself mounts: nothing of a task's lies there.
+pub const RESERVED_TARGETS: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Characters of the reason for a cancel.
 pub const REASON_CHARS_MAX: usize = 1024;
 /// Bytes of a path: the kernel's PATH_MAX without the closing NUL.

@@ -1,6 +1,7 @@
 //! The only conversion between the wire and the core. Whatever comes from the wire is checked here, against one table of limits,
 //! and leaves with every default filled in, so that no other code asks whether a value makes sense.
 
+pub mod access;
 pub mod check;
 pub mod limits;
 pub mod spec;

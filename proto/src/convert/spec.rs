@@ -1,10 +1,10 @@
 //! Task specifications: from the wire with every limit checked and every default filled in, and back.
 
 use super::check::{Check, shown};
-use super::limits;
+use super::{access, limits};
 use crate::v1;
 use shoal_core::resources::Resources;
-use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::spec::{OnNodeLoss, RunAs, TaskSpec, Unknown};
 use std::collections::BTreeMap;
 use tonic_types::FieldViolation;
 
@@ -43,6 +43,8 @@ pub fn spec_from_wire(wire: v1::TaskSpec, path: &str, check: &mut Check) -> Task
     let memory_bytes = check.number(&at("resources.memory_bytes"), asked.memory_bytes, limits::MEMORY_BYTES);
     let pids = check.number(&at("pids_max"), wire.pids_max.into(), limits::PIDS);
     let attempts = check.number(&at("max_attempts"), wire.max_attempts.into(), limits::MAX_ATTEMPTS);
+    let open_files =
+        check.number_or_usual(&at("open_files_max"), wire.open_files_max.into(), limits::OPEN_FILES);
     TaskSpec {
         root: root(wire.root, &at("root"), check),
         resources: Resources { cpu_milli: narrow(cpu), memory_bytes },
@@ -52,6 +54,17 @@ pub fn spec_from_wire(wire: v1::TaskSpec, path: &str, check: &mut Check) -> Task
         kill_grace_ms: check.number(&at("kill_grace_ms"), wire.kill_grace_ms, limits::KILL_GRACE_MS),
         max_attempts: narrow(attempts),
         on_node_loss: on_node_loss(wire.on_node_loss, &at("on_node_loss"), check),
+        net: access::net(wire.net, &at("net"), check),
+        mounts: access::mounts(wire.mounts, &at("mounts"), check),
+        run_as: access::run_as(wire.run_as, &at("run_as"), check),
+        open_files_max: narrow(open_files),
+        disk_bytes_max: disk(wire.disk_bytes_max, memory_bytes, &at("disk_bytes_max"), check),
+        io_bytes_per_s_max: check.number_or_usual(
+            &at("io_bytes_per_s_max"),
+            wire.io_bytes_per_s_max,
+            limits::IO_BYTES_PER_S,
+        ),
+        log_bytes_max: check.number_or_usual(&at("log_bytes_max"), wire.log_bytes_max, limits::LOG_BYTES),
         command: wire.command,
         env: wire.env.into_iter().collect::<BTreeMap<_, _>>(),
         name: wire.name,
@@ -79,6 +92,13 @@ pub fn spec_to_wire(spec: &TaskSpec) -> v1::TaskSpec {
         kill_grace_ms: spec.kill_grace_ms,
         max_attempts: spec.max_attempts,
         on_node_loss: on_node_loss.into(),
+        net: access::net_to_wire(spec.net).into(),
+        mounts: spec.mounts.iter().map(access::mount_to_wire).collect(),
+        run_as: spec.run_as.map(|RunAs { uid, gid }| v1::RunAs { uid, gid }),
+        open_files_max: spec.open_files_max,
+        disk_bytes_max: spec.disk_bytes_max,
+        io_bytes_per_s_max: spec.io_bytes_per_s_max,
+        log_bytes_max: spec.log_bytes_max,
     }
 }
 
@@ -149,9 +169,11 @@ fn word_fits(word: &str, bytes: usize, field: &str, check: &mut Check) {
 fn total(wire: &v1::TaskSpec, path: &str, check: &mut Check) {
     let command: usize = wire.command.iter().map(|word| stored_bytes(word)).sum();
     let env: usize = wire.env.iter().map(|(name, value)| stored_bytes(name) + stored_bytes(value)).sum();
-    let (bytes, max) = (command + env, limits::STORED_BYTES_MAX);
+    let mounts: usize = wire.mounts.iter().map(|m| stored_bytes(&m.name) + stored_bytes(&m.target)).sum();
+    let (bytes, max) = (command + env + mounts, limits::STORED_BYTES_MAX);
     if bytes > max {
-        check.refuse(path, format!("command and env must take at most {max} bytes as stored, was {bytes}"));
+        let what = "command, env and mounts";
+        check.refuse(path, format!("{what} must take at most {max} bytes as stored, was {bytes}"));
     }
 }
 
@@ -171,12 +193,18 @@ fn workdir(path: String, field: &str, check: &mut Check) -> String {
     if path.is_empty() {
         return limits::DEFAULT_WORKDIR.to_owned();
     }
-    if path.len() > limits::PATH_BYTES_MAX {
-        check.refuse(field, format!("must be at most {} bytes, was {}", limits::PATH_BYTES_MAX, path.len()));
-    } else if !path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0') {
-        check.refuse(field, format!("must be an absolute path without '..' and NUL, was {}", shown(&path)));
-    }
+    check.path(field, &path);
     path
+}
+
+/// The layer is in memory: more than half of the task's memory cannot be given to it.
+fn disk(value: u64, memory_bytes: u64, field: &str, check: &mut Check) -> u64 {
+    let value = check.number_or_usual(field, value, limits::DISK_BYTES);
+    let most = memory_bytes / 2;
+    if value > most && limits::DISK_BYTES.contains(value) {
+        check.refuse(field, format!("must be at most {most}, half of the task's memory, was {value}"));
+    }
+    value
 }
 
 fn on_node_loss(value: i32, field: &str, check: &mut Check) -> OnNodeLoss {

@@ -56,6 +56,8 @@ pub fn node_to_wire(id: NodeId, entry: &NodeEntry, free: &Resources, running: u3
         },
         running,
         voter: entry.voter,
+        offers: entry.offers.has.iter().cloned().collect(),
+        offers_up_to: entry.offers.up_to.iter().map(|(what, most)| (what.clone(), *most)).collect(),
     }
 }
 

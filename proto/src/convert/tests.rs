@@ -3,7 +3,7 @@ use super::spec::{spec_from_wire, spec_to_wire, specs_from_wire, stored_bytes};
 use super::{limits, request_id};
 use crate::v1;
 use proptest::prelude::*;
-use shoal_core::spec::{OnNodeLoss, TaskSpec};
+use shoal_core::spec::{Net, OnNodeLoss, TaskSpec};
 use tonic_types::FieldViolation;
 
 fn minimal() -> v1::TaskSpec {
@@ -76,6 +76,66 @@ fn each_limit_is_held() {
     );
 }
 
+fn mount(name: &str, target: &str) -> v1::Mount {
+    v1::Mount { name: name.into(), target: target.into(), read_only: false }
+}
+
+#[test]
+fn what_is_not_chosen_is_the_usual() {
+    let spec = convert(minimal()).expect("a command is enough");
+    assert_eq!((spec.net, spec.mounts.len(), spec.run_as), (Net::Loopback, 0, None));
+    assert_eq!((spec.open_files_max, spec.disk_bytes_max), (0, 0));
+    assert_eq!((spec.io_bytes_per_s_max, spec.log_bytes_max), (0, 0));
+}
+
+#[test]
+fn each_choice_is_held_to_its_limit() {
+    let said = |change: fn(&mut v1::TaskSpec)| {
+        let (field, text) = refused(change);
+        format!("{}: {text}", field.strip_prefix("tasks[0].").unwrap_or(&field))
+    };
+    assert_eq!(
+        said(|wire| wire.net = 7),
+        "net: must be 0 (default), 1 (loopback), 2 (none) or 3 (host), was 7"
+    );
+    assert_eq!(
+        said(|wire| wire.run_as = Some(v1::RunAs { uid: 0, gid: 65_535 })),
+        "run_as.gid: must be at most 65534, was 65535"
+    );
+    assert_eq!(
+        said(|wire| wire.open_files_max = 3),
+        "open_files_max: must be 0 (the usual) or between 16 and 1048576, was 3"
+    );
+    assert_eq!(
+        said(|wire| wire.disk_bytes_max = (256 << 20) + 1),
+        "disk_bytes_max: must be at most 268435456, half of the task's memory, was 268435457"
+    );
+    assert_eq!(said(|wire| wire.io_bytes_per_s_max = 1).split(':').next(), Some("io_bytes_per_s_max"));
+    assert_eq!(said(|wire| wire.log_bytes_max = 1).split(':').next(), Some("log_bytes_max"));
+}
+
+#[test]
+fn a_mount_has_a_name_and_a_place_of_its_own() {
+    for name in ["", "a/b", "ü"] {
+        assert_eq!(refused(|wire| wire.mounts = vec![mount(name, "/d")]).0, "tasks[0].mounts[0].name");
+    }
+    for target in ["", "d", "/d/../etc", "/", "/.", "/proc", "//proc/self", "/dev/shm", "/sys", "/d\0"] {
+        let (field, text) = refused(|wire| wire.mounts = vec![mount("d", target)]);
+        assert_eq!(field, "tasks[0].mounts[0].target", "{target:?}: {text}");
+    }
+    let twice = |wire: &mut v1::TaskSpec| wire.mounts = vec![mount("a", "/d/e"), mount("b", "/d//./e/")];
+    assert_eq!(refused(twice).0, "tasks[0].mounts[1].target");
+    let many = |count| {
+        move |wire: &mut v1::TaskSpec| {
+            wire.mounts = (0..count).map(|n| mount("d", &format!("/d{n}"))).collect();
+        }
+    };
+    assert_eq!(refused(many(17)).0, "tasks[0].mounts");
+    let mut fine = minimal();
+    many(16)(&mut fine);
+    assert_eq!(convert(fine).expect("as many as may be").mounts.len(), 16);
+}
+
 #[test]
 fn all_violations_are_told_but_not_more_than_twenty() {
     let bad = v1::TaskSpec { max_attempts: 101, pids_max: u32::MAX, ..v1::TaskSpec::default() };
@@ -113,12 +173,56 @@ fn the_counted_size_is_what_json_takes() {
 }
 
 prop_compose! {
+    fn any_choices()(
+        net in any::<i32>(),
+        mounts in prop::collection::vec(("[a-z/]{0,4}", "[a-z./]{0,8}", any::<bool>()), 0..4),
+        run_as in prop::option::of(any::<(u32, u32)>()),
+        limits in any::<(u32, u64, u64, u64)>(),
+    ) -> v1::TaskSpec {
+        choices(net, mounts, run_as, limits)
+    }
+}
+
+prop_compose! {
+    /// Within the limits of a task of the least memory.
+    fn good_choices()(
+        net in 1..=3i32,
+        mounts in prop::collection::btree_map("/mnt/[a-z]{1,8}", ("[a-z]{1,4}", any::<bool>()), 0..4),
+        run_as in prop::option::of((0..=65_534u32, 0..=65_534u32)),
+        limits in (16..=1_048_576u32, (64u64 << 10)..=(2 << 20), (64u64 << 10)..=(1 << 40), (4u64 << 10)..=(1 << 40)),
+    ) -> v1::TaskSpec {
+        let mounts = mounts.into_iter().map(|(target, (name, read_only))| (name, target, read_only));
+        choices(net, mounts.collect(), run_as, limits)
+    }
+}
+
+fn choices(
+    net: i32,
+    mounts: Vec<(String, String, bool)>,
+    run_as: Option<(u32, u32)>,
+    limits: (u32, u64, u64, u64),
+) -> v1::TaskSpec {
+    let mount = |(name, target, read_only)| v1::Mount { name, target, read_only };
+    v1::TaskSpec {
+        net,
+        mounts: mounts.into_iter().map(mount).collect(),
+        run_as: run_as.map(|(uid, gid)| v1::RunAs { uid, gid }),
+        open_files_max: limits.0,
+        disk_bytes_max: limits.1,
+        io_bytes_per_s_max: limits.2,
+        log_bytes_max: limits.3,
+        ..v1::TaskSpec::default()
+    }
+}
+
+prop_compose! {
     fn any_spec()(
         command in prop::collection::vec(".{0,12}", 0..4),
         env in prop::collection::hash_map("[A-Z=\u{0}]{0,4}", ".{0,6}", 0..3),
         texts in (".{0,8}", ".{0,8}", ".{0,8}", ".{0,8}"),
         resources in prop::option::of((any::<u32>(), any::<u64>())),
         numbers in (any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<i32>()),
+        choices in any_choices(),
     ) -> v1::TaskSpec {
         v1::TaskSpec {
             command, env,
@@ -126,6 +230,7 @@ prop_compose! {
             resources: resources.map(|(cpu_milli, memory_bytes)| v1::Resources { cpu_milli, memory_bytes }),
             pids_max: numbers.0, time_limit_ms: numbers.1, kill_grace_ms: numbers.2,
             max_attempts: numbers.3, on_node_loss: numbers.4,
+            ..choices
         }
     }
 }
@@ -137,6 +242,7 @@ prop_compose! {
         texts in ("[a-z0-9._-]{1,64}", "[a-z ]{0,8}", "[a-z]{0,8}", "/[a-z/]{0,8}"),
         resources in (10..=1_024_000u32, (4u64 << 20)..=(64 << 40)),
         numbers in (1..=65_536u32, 0..=limits::TIME_LIMIT_MS.max, 1..=3_600_000u64, 1..=100u32, 1..=2i32),
+        choices in good_choices(),
     ) -> v1::TaskSpec {
         v1::TaskSpec {
             command, env,
@@ -144,6 +250,7 @@ prop_compose! {
             resources: Some(v1::Resources { cpu_milli: resources.0, memory_bytes: resources.1 }),
             pids_max: numbers.0, time_limit_ms: numbers.1, kill_grace_ms: numbers.2,
             max_attempts: numbers.3, on_node_loss: numbers.4,
+            ..choices
         }
     }
 }

@@ -149,7 +149,8 @@ fn size_of(task: &Task) -> usize {
     let spec = &task.spec;
     let lines = [&spec.root, &spec.name, &spec.user, &spec.workdir];
     let env = spec.env.iter().flat_map(|(name, value)| [name, value]);
-    let words = spec.command.iter().chain(env).chain(lines);
+    let mounts = spec.mounts.iter().flat_map(|mount| [&mount.name, &mount.target]);
+    let words = spec.command.iter().chain(env).chain(lines).chain(mounts);
     words.map(|word| stored_bytes(word)).sum::<usize>() + RECORD_OVERHEAD_BYTES
 }
 

@@ -1,6 +1,7 @@
 //! Whether any live node could ever run a task. What can never run is refused at submit with the reason, and does not wait for ever.
 
 use crate::seam::NodeInfo;
+use shoal_core::features::{Features, LOG_BYTES, Lack, NET_HOST, OPEN_FILES, PIDS, mount};
 use shoal_core::spec::TaskSpec;
 use tonic_types::PreconditionViolation;
 
@@ -19,7 +20,9 @@ pub fn check(specs: &[TaskSpec], nodes: &[NodeInfo]) -> Vec<PreconditionViolatio
 fn against(index: usize, spec: &TaskSpec, nodes: &[NodeInfo]) -> Option<PreconditionViolation> {
     let fits = |node: &&NodeInfo| node.entry.resources.fits(&spec.resources);
     let has_root = |node: &&NodeInfo| node.entry.roots.contains(&spec.root);
-    if nodes.iter().any(|node| fits(&node) && has_root(&node)) {
+    let needs = Features::needed_by(spec);
+    let meets = |node: &&NodeInfo| node.entry.offers.meets(&needs);
+    if nodes.iter().any(|node| fits(&node) && has_root(&node) && meets(&node)) {
         return None;
     }
     let violation = |kind: &str, field: &str, text: String| {
@@ -27,6 +30,10 @@ fn against(index: usize, spec: &TaskSpec, nodes: &[NodeInfo]) -> Option<Precondi
     };
     if !nodes.iter().any(|node| has_root(&node)) {
         return violation("ROOT", "root", no_root(&spec.root, nodes));
+    }
+    let offered = Features::of_any(nodes.iter().map(|node| &node.entry.offers));
+    if let Some(lack) = offered.lacks(&needs).next() {
+        return violation("FEATURE", &field_of(&lack, spec), not_offered(&lack, &offered));
     }
     let most_cores = nodes.iter().max_by_key(|node| node.entry.resources.cpu_milli)?;
     let cores = most_cores.entry.resources.cpu_milli;
@@ -43,7 +50,8 @@ fn against(index: usize, spec: &TaskSpec, nodes: &[NodeInfo]) -> Option<Precondi
         let text = format!("no live node has {asked} bytes of memory, the largest ({name}) has {memory}");
         return violation("RESOURCES", "resources.memory_bytes", text);
     }
-    let text = format!("no single live node has {} and root {:?} together", spec.resources, spec.root);
+    let more = if needs.is_empty() { "" } else { " and what else it needs" };
+    let text = format!("no single live node has {} and root {:?}{more} together", spec.resources, spec.root);
     violation("RESOURCES", "resources", text)
 }
 
@@ -52,4 +60,31 @@ fn no_root(root: &str, nodes: &[NodeInfo]) -> String {
     known.sort_unstable();
     known.dedup();
     format!("no live node has root {root:?}, there are: {}", known.join(", "))
+}
+
+/// The field of the request that asks for it.
+fn field_of(lack: &Lack, spec: &TaskSpec) -> String {
+    match lack {
+        Lack::Word(word) if word == NET_HOST => "net".to_owned(),
+        Lack::Word(word) => match spec.mounts.iter().position(|asked| mount(&asked.name) == *word) {
+            Some(index) => format!("mounts[{index}].name"),
+            None => word.clone(),
+        },
+        Lack::Amount { what, .. } => match what.as_str() {
+            PIDS => "pids_max".to_owned(),
+            OPEN_FILES => "open_files_max".to_owned(),
+            LOG_BYTES => "log_bytes_max".to_owned(),
+            other => other.to_owned(),
+        },
+    }
+}
+
+fn not_offered(lack: &Lack, offered: &Features) -> String {
+    let Lack::Word(word) = lack else { return lack.nowhere() };
+    if word == NET_HOST {
+        return format!("{}; its operator would have to allow it (shoald --allow-host-net)", lack.nowhere());
+    }
+    let known: Vec<&str> = offered.mounts().collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    format!("{}, there are: {known}", lack.nowhere())
 }

@@ -2,6 +2,7 @@
 
 use super::RunnerConfig;
 use super::link::Link;
+use super::policy;
 use anyhow::Context;
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,9 +32,16 @@ impl Process {
     pub(super) async fn connect(&mut self) -> anyhow::Result<Link> {
         let socket = self.config.state_dir.join("runner.sock");
         loop {
+            // Before it is greeted: it reads its policy again then.
+            let written = self.write_policy();
             if let Ok(link) = Link::connect(&socket).await {
+                if let Err(error) = written {
+                    // It may be an administrator's own, with a policy of its own.
+                    tracing::warn!("the runner that answers keeps the policy it has: {error:#}");
+                }
                 return Ok(link);
             }
+            written?;
             if self.starts > 0 {
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
@@ -49,15 +57,26 @@ impl Process {
         }
     }
 
+    fn policy_path(&self) -> std::path::PathBuf {
+        self.config.state_dir.join("policy.json")
+    }
+
+    fn write_policy(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.config.state_dir)?;
+        let path = self.policy_path();
+        policy::write(&path, &self.config.policy).with_context(|| format!("writing {}", path.display()))
+    }
+
     fn spawn(&mut self) -> anyhow::Result<()> {
         self.starts += 1;
-        std::fs::create_dir_all(&self.config.state_dir)?;
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
         let child = Command::new(&self.config.binary)
             .arg("--state-dir")
             .arg(&self.config.state_dir)
             .arg("--attempts-dir")
             .arg(&self.config.attempts_dir)
+            .arg("--policy")
+            .arg(self.policy_path())
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shoal_core::entry::{NodeEntry, NodeState};
+use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
 use shoal_core::spec::Unknown;
@@ -100,7 +101,7 @@ impl Insight for Model {
     }
 }
 
-/// A live node of eight cores, 8 GiB and the root `default`.
+/// A live node of eight cores, 8 GiB, the root `default` and the mount `data`.
 pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
     let resources = Resources { cpu_milli: 8000, memory_bytes: 8 << 30 };
     let entry = NodeEntry {
@@ -108,6 +109,12 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         address: address.to_owned(),
         resources,
         roots: vec!["default".to_owned()],
+        offers: Features {
+            has: ["mount:data".to_owned()].into(),
+            up_to: [("pids", 2048), ("open_files", 4096), ("log_bytes", 64 << 20)]
+                .map(|(what, most)| (what.to_owned(), most))
+                .into(),
+        },
         version: "0".to_owned(),
         state: NodeState::Ready,
         leases_trusted: true,

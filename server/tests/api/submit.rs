@@ -155,6 +155,37 @@ async fn what_no_live_node_can_run_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_no_operator_allows_is_refused_with_field_limit_and_value() {
+    let cluster = Cluster::new();
+    let node = cluster.node(1).await;
+    let mount = |name: &str| v1::Mount { name: name.into(), target: "/data".into(), read_only: true };
+    let tasks = vec![
+        v1::TaskSpec { mounts: vec![mount("data")], pids_max: 2048, log_bytes_max: 1 << 20, ..spec("fits") },
+        v1::TaskSpec { net: v1::Net::Host.into(), ..spec("net") },
+        v1::TaskSpec { mounts: vec![mount("datasets")], ..spec("mount") },
+        v1::TaskSpec { pids_max: 4096, ..spec("pids") },
+        v1::TaskSpec { open_files_max: 1 << 20, ..spec("files") },
+        v1::TaskSpec { log_bytes_max: 1 << 30, ..spec("log") },
+    ];
+    let refused = node.submit(request(tasks)).await.expect_err("nobody offers it");
+    assert_eq!(reason(&refused), "CANNOT_RUN_ANYWHERE");
+    let violations = refused.get_details_precondition_failure().expect("details").violations;
+    let texts: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.subject, v.description)).collect();
+    assert_eq!(
+        texts,
+        [
+            "tasks[1].net: no live node offers the host's network; its operator would have to allow it (shoald \
+             --allow-host-net)",
+            "tasks[2].mounts[0].name: no live node offers the mount \"datasets\", there are: data",
+            "tasks[3].pids_max: no live node gives a task 4096 processes and threads, the most is 2048",
+            "tasks[4].open_files_max: no live node gives a task 1048576 open files, the most is 4096",
+            "tasks[5].log_bytes_max: no live node gives a task 1073741824 bytes of log, the most is 67108864",
+        ]
+    );
+    assert_eq!(records(&cluster).await, 0);
+}
+
+#[tokio::test]
 async fn to_validate_creates_nothing() {
     let cluster = Cluster::new();
     let node = cluster.node(1).await;

@@ -89,6 +89,7 @@ impl World {
             binary: config.runner_binary.clone(),
             state_dir: dir.join("runner"),
             attempts_dir: attempts_dir.clone(),
+            policy: config.policy(),
             quiet: shoal_server::runner::QUIET,
         };
         let (runner, client) = Runner::new(runner_config, said, stop.clone());
@@ -273,6 +274,7 @@ fn entry(config: &Config) -> NodeEntry {
         address: config.advertise.clone(),
         resources: config.resources,
         roots: config.roots.keys().cloned().collect(),
+        offers: config.offers(),
         version: "test".to_owned(),
         state: NodeState::Ready,
         leases_trusted: true,

@@ -2,7 +2,7 @@
 
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
-use shoal_core::spec::{OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Exit, ExitHow, Task};
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Outcome, Transition, apply};
@@ -23,6 +23,13 @@ pub fn task(number: u128) -> Task {
         kill_grace_ms: 1000,
         max_attempts: 3,
         on_node_loss: OnNodeLoss::Requeue,
+        net: Net::Loopback,
+        mounts: Vec::new(),
+        run_as: None,
+        open_files_max: 0,
+        disk_bytes_max: 0,
+        io_bytes_per_s_max: 0,
+        log_bytes_max: 0,
         unknown: Unknown::new(),
     };
     Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(1_000_000))
