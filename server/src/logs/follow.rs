@@ -93,7 +93,7 @@ impl Follower {
             self.disk.add(&self.api.attempts_dir).map_err(|error| self.failed(&error))?;
             self.disk.add(&self.directory).map_err(|error| self.failed(&error))?;
         }
-        self.file = LogFile::open(&self.directory.join("log")).await.map_err(|error| self.failed(&error))?;
+        self.file = LogFile::open(&self.directory).await.map_err(|error| self.failed(&error))?;
         if self.file.is_none() && self.ask.ended {
             let (attempt, node) = (self.ask.attempt.to_string(), self.api.insight.identity().name);
             return Err(ApiError::LogGone { attempt, node });
