@@ -4,6 +4,7 @@ use super::Runner;
 use super::attempt::{Alive, Happening, Lent, Phase};
 use super::grant::GrantError;
 use crate::deadline::{DeadlineError, DeadlinePage};
+use crate::failpoint;
 use crate::protocol::{Cause, End, Event, Net, Root, Start};
 use crate::record::{AttemptDir, RecordError, StatusRecord};
 use crate::slot::{Slot, SlotError};
@@ -50,12 +51,14 @@ impl Runner {
             return self.again(start.id);
         }
         let dir = AttemptDir::at(&self.options.attempts_dir, &start.id);
+        failpoint!("runner.start");
         match dir.create() {
             Ok(()) => {}
             Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => return self.again(start.id),
             // A full disk: this is known until it is forgotten, so that the id does not start once there is room.
             Err(error) => return self.not_launched(start.id, Cause::Setup(error.to_string())),
         }
+        failpoint!("runner.made_dir");
         if let Err(error) = self.launch(&start, &dir) {
             let cause = Cause::Setup(error.to_string());
             // The directory stays, so that the id cannot start again; without room for the record it says nothing.
@@ -145,6 +148,7 @@ impl Runner {
             slot.connect(&self.network)?;
         }
         let (status, status_bytes) = dir.create_status(start, slot.number)?;
+        failpoint!("runner.made_status");
         let log = dir.create_log()?;
         let log_index = dir.create_log_index()?;
         let (report, report_end) =
@@ -173,7 +177,10 @@ impl Runner {
         #[allow(unsafe_code)]
         match unsafe { sys::fork_into(NAMESPACES) }.map_err(LaunchError::Fork)? {
             Fork::Child => stub::main(&job),
-            Fork::Parent(pid, pidfd) => Ok((pid, pidfd, report, page)),
+            Fork::Parent(pid, pidfd) => {
+                failpoint!("runner.forked");
+                Ok((pid, pidfd, report, page))
+            }
         }
     }
 

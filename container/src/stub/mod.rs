@@ -20,6 +20,7 @@ mod workdir;
 
 use crate::cgroup::Group;
 use crate::deadline::DeadlinePage;
+use crate::failpoint;
 use crate::protocol::{Cause, Net, Start};
 use crate::record::{self, StatusRecord};
 use crate::seccomp::Filter;
@@ -109,19 +110,25 @@ pub fn main(job: &Job<'_>) -> ! {
 }
 
 fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
+    failpoint!("stub.born");
     own_the_attempt(job)?;
+    failpoint!("stub.owns");
     let _ = rustix::thread::set_name(c"shoal-stub");
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // Into the group first, so that all that follows is limited and accounted.
     job.group.create()?;
+    failpoint!("stub.made_group");
     job.group.limit(&job.start.limits)?;
     job.group.join()?;
+    failpoint!("stub.joined");
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     sys::leave_session_keyring().step("leave the session keyring")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
     enter_network(job)?;
+    failpoint!("stub.network");
     root::enter(job)?;
+    failpoint!("stub.root");
     privileges::hide()?;
     supervise::run(job)
 }

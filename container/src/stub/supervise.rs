@@ -4,6 +4,7 @@ use super::error::{SetupError, Step};
 use super::log::{LogWriter, Pumped};
 use super::{EXIT_DEADLINE, Job, STARTED, privileges, task};
 use crate::deadline::boottime_ms;
+use crate::failpoint;
 use crate::protocol::Cause;
 use crate::record::StatusRecord;
 use crate::sys;
@@ -30,15 +31,18 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         task::become_task(job, output_end.as_fd(), &mut failure);
         sys::exit_now(1)
     };
+    failpoint!("stub.before_fork");
     // SAFETY: the stub has one thread, and the child ends in exec or exit.
     #[allow(unsafe_code)]
     let main = unsafe { sys::fork_sharing(&mut child) }.step("fork the task")?;
     drop(output_end);
+    failpoint!("stub.forked");
     let reduced = privileges::reduce_stub(job);
     if failure.is_none() {
         // Nobody may listen: the runner that started us can be gone.
         let _ = rustix::io::write(job.report, &[STARTED]);
     }
+    failpoint!("stub.told_start");
     let time_limit_ms = job.start.time_limit_ms;
     let mut supervisor = Supervisor {
         job,
@@ -215,7 +219,9 @@ impl Supervisor<'_> {
             }
         }
         let record = StatusRecord::new(self.cause(), self.log.truncated());
+        failpoint!("stub.before_status");
         let code = i32::from(record.append(self.job.status).is_err());
+        failpoint!("stub.after_status");
         sys::exit_now(code)
     }
 

@@ -2,6 +2,7 @@
 
 use super::error::{SetupError, Step};
 use super::{Job, privileges, program};
+use crate::failpoint;
 use crate::protocol::Cause;
 use crate::sys;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -22,6 +23,7 @@ pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>, failure: &mut Option<C
                 Cause::Vanished("the deadline passed before the program was executed".to_owned())
             }
             None => {
+                failpoint!("task.before_exec");
                 *failure = None;
                 program::execute(&job.start.command, &job.start.env)
             }
@@ -45,6 +47,7 @@ fn prepare(job: &Job<'_>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
     rustix::stdio::dup2_stdout(output).step("set standard output")?;
     rustix::stdio::dup2_stderr(output).step("set standard error")?;
     sys::close_from_at_exec(3).step("close files at exec")?;
+    failpoint!("task.before_user_namespace");
     privileges::drop_all(job)?;
     sys::reset_signals().step("reset signals")?;
     job.filter.load().step("restrict system calls")
