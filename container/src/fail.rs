@@ -149,7 +149,7 @@ mod tests {
 
     fn word(file: &std::fs::File, offset: u64) -> u32 {
         let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, offset).unwrap();
+        file.read_exact_at(&mut bytes, offset).expect("the plan has this slot");
         u32::from_le_bytes(bytes)
     }
 

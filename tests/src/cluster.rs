@@ -28,6 +28,8 @@ pub struct Options {
     pub memory: &'static str,
     /// More flags for each node.
     pub flags: Vec<String>,
+    /// More environment for each node.
+    pub variables: Vec<(String, String)>,
     /// How the nodes come together.
     pub form: Form,
 }
@@ -55,6 +57,7 @@ impl Default for Options {
             cpus: 4,
             memory: "4GiB",
             flags: vec!["--log-max".to_owned(), "256KiB".to_owned()],
+            variables: Vec::new(),
             form: Form::Founded,
         }
     }
@@ -115,6 +118,7 @@ impl Cluster {
                 origin: origins[index].clone(),
                 machine: machines.as_ref().map(|machines| machines.machine(index)),
                 flags: flags.clone(),
+                variables: options.variables.clone(),
             })
         });
         Ok(Cluster { nodes: nodes.collect::<Result<_>>()?, options, machines, _folder: folder })

@@ -38,16 +38,56 @@ pub fn processes_naming(mark: &Path) -> Vec<i32> {
     pids().filter(|pid| *pid != own && command_line(*pid).is_some_and(|line| line.contains(&mark))).collect()
 }
 
+/// The process that has a thread of this name.
+pub fn process_with_thread(name: &str) -> Option<i32> {
+    pids().find(|pid| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        threads
+            .map(|thread| fs::read_to_string(thread.path().join("comm")))
+            .any(|comm| comm.is_ok_and(|comm| comm.trim_end() == name))
+    })
+}
+
+/// The parent of a process, 0 for one outside of this pid namespace; `None` when it is gone.
+pub fn parent_of(pid: i32) -> Option<i32> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
+/// Zombies that `parent` has not reaped, by pid.
+pub fn zombies_of(parent: i32) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        stat_fields(*pid).is_some_and(|fields| fields[0] == "Z" && fields[1] == parent.to_string())
+    };
+    pids().filter(is_one).collect()
+}
+
+/// The fields of `/proc/PID/stat` that follow the name: state, parent, and so on.
+fn stat_fields(pid: i32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let rest = &text[text.rfind(')')? + 1..];
+    Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
 fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Mounts of this mount namespace at or from below `mark`.
+/// Mounts at or from below `mark`, in every mount namespace of this host.
 fn mounts_below(mark: &Path) -> Vec<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mark = mark.to_string_lossy().into_owned();
-    table.lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for pid in pids() {
+        let Ok(namespace) = fs::read_link(format!("/proc/{pid}/ns/mnt")) else { continue };
+        if !seen.insert(namespace.clone()) {
+            continue;
+        }
+        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let ours = table.lines().filter(|line| line.contains(&mark));
+        found.extend(ours.map(|line| format!("{line} (in {} of process {pid})", namespace.display())));
+    }
+    found
 }
 
 /// The attempts that a node's data directory knows, `TASK.NUMBER`.
@@ -111,6 +151,39 @@ pub fn leftovers(data_dir: &Path) -> Vec<String> {
     found.extend(mounts_below(data_dir).into_iter().map(|line| format!("mount {line}")));
     found.extend(container_leftovers(data_dir));
     found
+}
+
+/// Attempts of a node whose end its server has not let go of: the runner marks a forgotten one by renaming its `status`.
+pub fn unforgotten(data_dir: &Path) -> Vec<String> {
+    let status = |id: &String| data_dir.join("attempts").join(id).join("status").exists();
+    attempts_of(data_dir).into_iter().filter(status).map(|id| format!("status of {id}")).collect()
+}
+
+/// Processes on this host, in whatever group and namespace, whose environment names an attempt of the node.
+pub fn labelled(data_dir: &Path) -> Vec<String> {
+    let attempts = attempts_of(data_dir);
+    let labelled = pids().filter(|pid| {
+        let raw = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let value = |name: &str| {
+            let mut words = raw.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            words.find_map(|word| word.strip_prefix(name).map(str::to_owned))
+        };
+        let (task, number) = (value("SHOAL_TASK="), value("SHOAL_ATTEMPT="));
+        task.zip(number).is_some_and(|(task, number)| attempts.contains(&format!("{task}.{number}")))
+    });
+    labelled.map(name_process).collect()
+}
+
+/// Loop devices on a file of the node.
+pub fn loops_on(data_dir: &Path) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let on_ours = devices.filter_map(|device| {
+        let file = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        Path::new(file.trim_end())
+            .starts_with(data_dir)
+            .then(|| format!("{} on {file}", device.path().display()))
+    });
+    on_ours.collect()
 }
 
 fn name_process(pid: i32) -> String {

@@ -13,6 +13,7 @@ pub mod etcd;
 pub mod host;
 pub mod machines;
 pub mod node;
+pub mod plan;
 pub mod programs;
 pub mod suite;
 pub mod tasks;

@@ -54,6 +54,8 @@ pub struct Setup {
     pub machine: Option<Arc<Machine>>,
     /// More flags.
     pub flags: Vec<String>,
+    /// More environment.
+    pub variables: Vec<(String, String)>,
 }
 
 /// A node.
@@ -123,6 +125,7 @@ impl Node {
             .arg("--etcd-binary")
             .arg(crate::programs::etcd()?)
             .args(&self.setup.flags)
+            .envs(self.setup.variables.iter().cloned())
             .stdin(Stdio::null());
         if self.setup.machine.is_some() {
             command.arg("--listen").arg(format!("unix:{}", socket_of(&self.setup.data_dir).display()));

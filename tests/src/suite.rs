@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-/// No case takes longer, its cluster's start and end excluded.
+/// No case takes longer unless it says so, its cluster's start and end excluded.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a case does with its cluster.
@@ -25,16 +25,21 @@ pub struct Case {
     name: &'static str,
     options: Option<Options>,
     body: Body,
+    limit: Duration,
 }
 
 impl Case {
     /// A case on the file's cluster, which it leaves as it found it.
     pub fn shared(name: &'static str, body: Body) -> Case {
-        Case { name, options: None, body }
+        Case { name, options: None, body, limit: CASE_LIMIT }
     }
     /// A case on a cluster of its own.
     pub fn own(name: &'static str, options: Options, body: Body) -> Case {
-        Case { name, options: Some(options), body }
+        Case { name, options: Some(options), body, limit: CASE_LIMIT }
+    }
+    /// The same, with more time, or less.
+    pub fn within(self, limit: Duration) -> Case {
+        Case { limit, ..self }
     }
 }
 
@@ -67,8 +72,8 @@ pub fn run(options: Options, cases: Vec<Case>) -> ExitCode {
         Trial::test(case.name, move || {
             let outcome = runtime.block_on(async {
                 match case.options {
-                    Some(own) => on_own_cluster(own, case.body).await,
-                    None => on_shared_cluster(&shared, options, case.body).await,
+                    Some(own) => on_own_cluster(own, case.body, case.limit).await,
+                    None => on_shared_cluster(&shared, options, case.body, case.limit).await,
                 }
             });
             outcome.map_err(|why| Failed::from(format!("{why:#}")))
@@ -84,25 +89,30 @@ pub fn run(options: Options, cases: Vec<Case>) -> ExitCode {
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn on_shared_cluster(shared: &OnceCell<Arc<Cluster>>, options: Options, body: Body) -> Result<()> {
+async fn on_shared_cluster(
+    shared: &OnceCell<Arc<Cluster>>,
+    options: Options,
+    body: Body,
+    limit: Duration,
+) -> Result<()> {
     let cluster = shared.get_or_try_init(|| Cluster::start(options).map_ok(Arc::new)).await?;
-    judge(cluster, body).await
+    judge(cluster, body, limit).await
 }
 
-async fn on_own_cluster(options: Options, body: Body) -> Result<()> {
+async fn on_own_cluster(options: Options, body: Body, limit: Duration) -> Result<()> {
     let cluster = Arc::new(Cluster::start(options).await?);
-    let outcome = judge(&cluster, body).await;
+    let outcome = judge(&cluster, body, limit).await;
     let cleared = cluster.clear().await;
     outcome.and(cleared)
 }
 
 /// Runs a body within its time; a panic is a failure like any other, so that the cluster is ended after it too.
-async fn judge(cluster: &Arc<Cluster>, body: Body) -> Result<()> {
+async fn judge(cluster: &Arc<Cluster>, body: Body, limit: Duration) -> Result<()> {
     let guarded = AssertUnwindSafe(body(cluster.clone())).catch_unwind();
-    let outcome = match tokio::time::timeout(CASE_LIMIT, guarded).await {
+    let outcome = match tokio::time::timeout(limit, guarded).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(anyhow!("{}", panic_text(&*panic))),
-        Err(_) => Err(anyhow!("not done after {} s", CASE_LIMIT.as_secs())),
+        Err(_) => Err(anyhow!("not done after {} s", limit.as_secs())),
     };
     // The order matters to who reads it: first the nodes' words, then the failure itself.
     outcome.map_err(|why| anyhow!("{}\n--- failure\n{why:#}", cluster.outputs()))

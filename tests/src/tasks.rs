@@ -39,7 +39,12 @@ pub fn witness(ms: u64) -> TaskSpec {
     sh(&witness_script(ms, ""))
 }
 
-/// The same, and SIGTERM does not end it.
+/// The same, and then this command, which ends it.
+pub fn witness_then(ms: u64, last: &str) -> TaskSpec {
+    sh(&format!("{}; {last}", witness_script(ms, "")))
+}
+
+/// A witness that SIGTERM does not end.
 pub fn stubborn_witness(ms: u64) -> TaskSpec {
     sh(&witness_script(ms, "trap '' TERM; "))
 }
