@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod deadline;
 pub mod fail;
+pub mod image;
 pub mod log_index;
 pub mod policy;
 pub mod protocol;

@@ -2,6 +2,7 @@
 //! and that many bytes of JSON, one [`Request`] or [`Event`] each. The runner serves one connection at a time; a new one
 //! replaces the old. Ends are reported again in each `Welcome` until they are forgotten, so no end is ever lost with a connection.
 
+use crate::image::{Caps, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,27 @@ pub enum Request {
     KillAll,
     /// Kills every attempt, then ends the runner.
     Shutdown,
+    /// Unpacks an image into the store; answered by [`Event::Unpacked`]. One that is there already is answered at once.
+    Unpack(Box<Unpack>),
+    /// Removes an image from the store; answered by [`Event::ImageRemoved`]. Whoever asks knows that no attempt uses it.
+    RemoveImage {
+        /// 64 hexadecimal digits.
+        digest: String,
+    },
+}
+
+/// An archive to unpack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpack {
+    /// Names the request in its answer.
+    pub id: String,
+    /// The archive. Opened with the rights of the user at the other end of the connection, not with the runner's.
+    pub blob: PathBuf,
+    /// What its digest must come out as, if that is known.
+    pub expected: Option<String>,
+    /// What it may cost; the runner has limits of its own.
+    #[serde(default)]
+    pub caps: Caps,
 }
 
 /// Where the attempt's root file system comes from.
@@ -190,6 +212,20 @@ pub enum Event {
     },
     /// No attempt is alive.
     AllDead,
+    /// An image was unpacked, or not.
+    Unpacked {
+        /// The request.
+        id: String,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// An image is gone from the store, or not.
+    ImageRemoved {
+        /// Which.
+        digest: String,
+        /// Why not.
+        error: Option<String>,
+    },
     /// A request was not carried out.
     Refused {
         /// The attempt it named, if any.

@@ -274,6 +274,26 @@ pub fn execve(path: &CString, arguments: &[CString], environment: &[CString]) ->
     io::Error::last_os_error()
 }
 
+/// The same with a program that is open already, wherever this process' root is by now.
+pub fn execveat(program: impl AsFd, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer, and all strings live across the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
 /// Leaves the groups and becomes this user, real, effective and saved.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     // SAFETY: no memory is touched but the empty list. The C library applies each to all threads; there is one.

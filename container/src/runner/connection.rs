@@ -30,6 +30,14 @@ pub struct Connection {
     waits_to_write: bool,
 }
 
+impl Connection {
+    /// User and group of the server.
+    pub fn peer(&self) -> rustix::io::Result<(u32, u32)> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket)?;
+        Ok((peer.uid.as_raw(), peer.gid.as_raw()))
+    }
+}
+
 impl Runner {
     pub(super) fn accept(&mut self) {
         let Some(listener) = self.state.listener() else { return };

@@ -14,6 +14,7 @@ mod requests;
 mod scan;
 mod state;
 mod timers;
+mod unpack;
 
 pub use options::{Options, OptionsError};
 
@@ -113,6 +114,8 @@ pub struct Runner {
     all_dead_below: Option<u64>,
     /// Groups of attempts that nobody asks for any more, still to be emptied.
     leftovers: Leftovers,
+    /// Work on images, under way and waiting.
+    images: unpack::Images,
     shutting_down: bool,
     /// Since when there is nothing to do, on the boot-time clock.
     idle_since_ms: Option<u64>,
@@ -164,10 +167,12 @@ impl Runner {
             network,
             all_dead_below: None,
             leftovers: Leftovers::default(),
+            images: unpack::Images::default(),
             shutting_down: false,
             idle_since_ms: None,
         };
         runner.scan();
+        runner.sweep_images();
         runner.state.listen()?;
         let both = [(runner.state.listener(), TOKEN_LISTENER), (Some(&runner.signals), TOKEN_SIGNALS)];
         for (fd, token) in both {
@@ -213,6 +218,7 @@ impl Runner {
                 }
             }
             TOKEN_CONNECTION => self.receive(),
+            token if unpack::is_worker(token) => self.worker_ended(token),
             token => self.attempt_event(token),
         }
     }

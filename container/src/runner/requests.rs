@@ -65,6 +65,8 @@ impl Runner {
                 self.all_dead_below = Some(self.attempts.next_number());
             }
             Request::Shutdown => self.shut_down(),
+            Request::Unpack(unpack) => self.unpack(*unpack),
+            Request::RemoveImage { digest } => self.remove_image(digest),
         }
     }
 
