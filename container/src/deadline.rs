@@ -6,9 +6,10 @@
 //! The file is never truncated: a reader of a page that is no longer backed dies of SIGBUS.
 #![allow(unsafe_code)]
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,14 @@ pub enum DeadlineError {
         /// Its length.
         bytes: u64,
     },
+    /// It is not a plain file of this user, so it is not what it should be.
+    #[error("the deadline page {path} is not a plain file of user {owner}")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it should be.
+        owner: u32,
+    },
     /// The file cannot be mapped.
     #[error("cannot map the deadline page {path}: {source}")]
     Map {
@@ -77,36 +86,37 @@ impl DeadlinePage {
             let missing = vec![0u8; PAGE_BYTES - bytes as usize];
             rustix::io::pwrite(&file, &missing, bytes).map_err(|e| open_error(path, e))?;
         }
-        DeadlinePage::map(&file, path)
+        DeadlinePage::map(&file, path, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    /// Maps an existing page.
-    pub fn open(path: &Path) -> Result<DeadlinePage, DeadlineError> {
-        DeadlinePage::map(&open(path, OFlags::RDWR)?, path)
+    /// Maps an existing page of this user's, only to read: [`DeadlinePage::advance_to`] is not for it. The path may come from somebody who is not
+    /// trusted: nothing is opened before it is known to be a plain file (a device may act on being opened, a pipe waits), and its owner
+    /// is who may move the deadline.
+    pub fn open(path: &Path, owner: u32) -> Result<DeadlinePage, DeadlineError> {
+        let found = open(path, OFlags::PATH)?;
+        let stat = rustix::fs::fstat(&found).map_err(|e| open_error(path, e))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != owner {
+            return Err(DeadlineError::Foreign { path: path.to_owned(), owner });
+        }
+        let same = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let file = rustix::fs::open(same, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        DeadlinePage::map(&file.map_err(|e| open_error(path, e))?, path, ProtFlags::READ)
     }
 
-    fn map(file: &rustix::fd::OwnedFd, path: &Path) -> Result<DeadlinePage, DeadlineError> {
+    fn map(file: &OwnedFd, path: &Path, access: ProtFlags) -> Result<DeadlinePage, DeadlineError> {
         let bytes = length(file, path)?;
         if bytes < PAGE_BYTES as u64 {
             return Err(DeadlineError::Short { path: path.to_owned(), bytes });
         }
         // SAFETY: a new mapping at an address of the kernel's choice aliases nothing; the file is long enough and never truncated.
-        let address = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                PAGE_BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
-        }
-        .map_err(|e| DeadlineError::Map { path: path.to_owned(), source: e.into() })?;
+        let address =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), PAGE_BYTES, access, MapFlags::SHARED, file, 0) }
+                .map_err(|e| DeadlineError::Map { path: path.to_owned(), source: e.into() })?;
         let word = NonNull::new(address.cast()).expect("the kernel maps nothing at address 0 unless asked");
         Ok(DeadlinePage { word })
     }
 
-    /// Moves the deadline to this moment unless it is later already.
+    /// Moves the deadline to this moment unless it is later already. For a page from [`DeadlinePage::create`].
     pub fn advance_to(&self, deadline_ns: u64) {
         self.word().fetch_max(deadline_ns, Ordering::SeqCst);
     }
@@ -134,12 +144,12 @@ impl Drop for DeadlinePage {
     }
 }
 
-fn open(path: &Path, flags: OFlags) -> Result<rustix::fd::OwnedFd, DeadlineError> {
+fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, DeadlineError> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| open_error(path, e))
 }
 
-fn length(file: &rustix::fd::OwnedFd, path: &Path) -> Result<u64, DeadlineError> {
+fn length(file: &OwnedFd, path: &Path) -> Result<u64, DeadlineError> {
     Ok(rustix::fs::fstat(file).map_err(|e| open_error(path, e))?.st_size as u64)
 }
 
@@ -151,12 +161,29 @@ fn open_error(path: &Path, error: rustix::io::Errno) -> DeadlineError {
 mod tests {
     use super::*;
 
+    fn us() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    #[test]
+    fn what_is_not_a_plain_file_of_the_owner_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name| dir.path().join(name);
+        drop(DeadlinePage::create(&path("page")).unwrap());
+        std::os::unix::fs::symlink(path("page"), path("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for (name, owner) in [("page", us() + 1), ("link", us()), ("pipe", us()), (".", us())] {
+            // A pipe that was opened would wait for its other end here.
+            assert!(DeadlinePage::open(&path(name), owner).is_err(), "{name}");
+        }
+    }
+
     #[test]
     fn a_deadline_only_grows_and_is_shared_between_mappings() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deadline");
         let writer = DeadlinePage::create(&path).unwrap();
-        let reader = DeadlinePage::open(&path).unwrap();
+        let reader = DeadlinePage::open(&path, us()).unwrap();
         assert!(reader.passed());
         let later = boottime_ns() + 60_000_000_000;
         writer.advance_to(later);
@@ -171,6 +198,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deadline");
         std::fs::write(&path, b"x").unwrap();
-        assert!(matches!(DeadlinePage::open(&path), Err(DeadlineError::Short { bytes: 1, .. })));
+        assert!(matches!(DeadlinePage::open(&path, us()), Err(DeadlineError::Short { bytes: 1, .. })));
     }
 }

@@ -10,6 +10,9 @@
 //!
 //! Once the end is recorded, the server may put `log.zst`, which holds both, in the place of `log` and `log.index`.
 //!
+//! Where the server is another user than the runner, the directory becomes the server's with the last step, and the runner never opens anything in it
+//! again (`runner/server_user.rs`).
+//!
 //! Three files and no more: making a file is what a start's own bookkeeping costs most.
 //!
 //! The lock on `status` (a POSIX record lock, which dies with its process and tells its holder's pid) decides who may write the end:
@@ -18,12 +21,12 @@
 //! process closes any descriptor of the file: while it is held, the file is used through one descriptor alone.
 
 use crate::protocol::{Cause, FRAME_BYTES_MAX, Start};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, Uid};
 use rustix::process::{Flock, FlockType, Pid};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Format of the two JSON records; a reader of another format reports the attempt as vanished.
@@ -124,10 +127,10 @@ impl AttemptDir {
         &self.path
     }
 
-    /// Makes the directory. `AlreadyExists` means that the id was used before.
+    /// Makes the directory; its group, which is the one of the directory above where that hands it on, may read. `AlreadyExists` means that the id was used before.
     pub fn create(&self) -> Result<(), RecordError> {
         std::fs::DirBuilder::new()
-            .mode(0o700)
+            .mode(0o750)
             .create(&self.path)
             .map_err(|e| self.error("cannot make the directory", "", e))
     }
@@ -171,10 +174,26 @@ impl AttemptDir {
         self.path.join("done").exists()
     }
 
-    /// Marks the end as forgotten.
-    pub fn set_done(&self) -> Result<(), RecordError> {
+    /// Whether it is a directory, no link to one, and belongs to this process' user: what does not is not, or no longer, the runner's to look at.
+    pub fn is_ours(&self) -> bool {
+        let ours = rustix::process::geteuid().as_raw();
+        std::fs::symlink_metadata(&self.path).is_ok_and(|dir| dir.is_dir() && dir.uid() == ours)
+    }
+
+    /// Marks the end as forgotten, and gives the directory to the user who removes it one day, if that is another.
+    pub fn set_done(&self, heir: Option<u32>) -> Result<(), RecordError> {
         std::fs::rename(self.path.join("status"), self.path.join("done"))
-            .map_err(|e| self.error("cannot rename", "status", e))
+            .map_err(|e| self.error("cannot rename", "status", e))?;
+        self.hand_over(heir)
+    }
+
+    /// The second half of [`AttemptDir::set_done`].
+    pub fn hand_over(&self, heir: Option<u32>) -> Result<(), RecordError> {
+        let Some(uid) = heir else { return Ok(()) };
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&self.path, flags, Mode::empty())
+            .and_then(|dir| rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), None))
+            .map_err(|e| self.error("cannot hand over", "", e.into()))
     }
 
     fn open(&self, name: &str, flags: OFlags, mode: u32) -> Result<OwnedFd, RecordError> {
@@ -243,7 +262,8 @@ mod tests {
         let end = StatusRecord::new(Cause::Code(7), true);
         end.append(status.as_fd()).unwrap();
         assert_eq!(StatusRecord::read(status.as_fd()), Some(end));
-        dir.set_done().unwrap();
+        assert!(dir.is_ours());
+        dir.set_done(None).unwrap();
         assert!(dir.is_done());
     }
 

@@ -1,6 +1,7 @@
 //! The filter in the kernel: threads and processes that put themselves under it and try. (A filter binds the thread that loads it, and a
 //! thread of a test ends with the test.)
-#![allow(unsafe_code, clippy::unwrap_used)]
+// Commands of ioctl have another type with each C library.
+#![allow(unsafe_code, clippy::unwrap_used, clippy::unnecessary_cast)]
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use shoal_container::seccomp::Filter;

@@ -102,10 +102,7 @@ impl Keeper {
             tokio::time::sleep(RETRY).await;
         };
         let page = page_path(&self.data_dir, saved.node);
-        let page = match page.exists() {
-            true => DeadlinePage::open(&page)?,
-            false => DeadlinePage::create(&page)?,
-        };
+        let page = DeadlinePage::create(&page)?;
         // Before anything else that may take its time: what runs has little of it left.
         page.advance_to(self.deadline_after(sent));
         if !self.refresh(&saved).await {

@@ -192,7 +192,7 @@ fn attempt(attempts: &Path, n: u128, done: bool) -> WallMs {
     std::fs::write(dir.path().join("log"), "text").unwrap();
     drop(dir.open_status().unwrap());
     if done {
-        dir.set_done().unwrap();
+        dir.set_done(None).unwrap();
     }
     let modified = dir.path().metadata().unwrap().modified().unwrap();
     WallMs(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64)

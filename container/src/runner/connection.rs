@@ -43,6 +43,10 @@ impl Runner {
         let Some(listener) = self.state.listener() else { return };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let Ok(socket) = rustix::net::accept_with(listener, flags) else { return };
+        // The socket's mode says the same; this also holds for one that was connected before a change of it, and where modes are not looked at.
+        if !self.may_ask(&socket) {
+            return;
+        }
         self.connection = None; // closed before the new one is watched: the token is the same
         let data = epoll::EventData::new_u64(TOKEN_CONNECTION);
         if epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN).is_ok() {
@@ -54,6 +58,13 @@ impl Runner {
                 waits_to_write: false,
             });
         }
+    }
+
+    /// Whether this is the server's user, or the runner's own.
+    fn may_ask(&self, socket: &OwnedFd) -> bool {
+        let Ok(peer) = rustix::net::sockopt::socket_peercred(socket) else { return false };
+        let server = self.options.server_user.map(|server| server.uid);
+        peer.uid == rustix::process::geteuid() || server.is_some_and(|uid| peer.uid.as_raw() == uid)
     }
 
     /// Reads once; requests are handled by [`Runner::serve_requests`].

@@ -223,7 +223,8 @@ impl Runner {
         }
         // Pages of earlier incarnations that no attempt uses any more go when a new one comes.
         self.pages.retain(|_, page| Rc::strong_count(page) > 1);
-        let page = Rc::new(DeadlinePage::open(path)?);
+        let owner = self.options.server_user.map_or(rustix::process::geteuid().as_raw(), |server| server.uid);
+        let page = Rc::new(DeadlinePage::open(path, owner)?);
         self.pages.insert(path.to_owned(), Rc::clone(&page));
         Ok(page)
     }

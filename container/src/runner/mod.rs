@@ -12,11 +12,13 @@ mod launch;
 mod options;
 mod requests;
 mod scan;
+mod server_user;
 mod state;
 mod timers;
 mod unpack;
 
 pub use options::{Options, OptionsError};
+pub use server_user::ServerUser;
 
 use crate::cgroup::{CgroupError, Cgroups};
 use crate::deadline::{DeadlinePage, boottime_ms};
@@ -54,6 +56,17 @@ pub enum RunnerError {
         path: PathBuf,
         /// The other's process.
         pid: i32,
+    },
+    /// The server could make this path mean something else.
+    #[error(
+        "the server's user can change what {path} is, by {by}: it must be written without links, and only root may write to \
+        the directories above it"
+    )]
+    Changeable {
+        /// What must not change.
+        path: PathBuf,
+        /// Where it can be changed.
+        by: PathBuf,
     },
     /// A file operation at the start failed.
     #[error("cannot {action} {path}: {source}")]
@@ -125,19 +138,14 @@ impl Runner {
     /// Takes the state directory, finds the control groups, listens, and adopts what an earlier runner left.
     pub fn open(options: Options) -> Result<Runner, RunnerError> {
         detach();
-        let state = StateDir::take(&options.state_dir)?;
-        std::fs::create_dir_all(&options.attempts_dir).map_err(|source| RunnerError::File {
-            action: "make",
-            path: options.attempts_dir.clone(),
-            source,
-        })?;
-        let policy = Policy::read(&options.policy)?;
+        let state = StateDir::take(&options.state_dir, options.server_user)?;
+        match options.server_user {
+            Some(server) => server.prepare_attempts(&options.attempts_dir)?,
+            None => make_directory(&options.attempts_dir)?,
+        }
+        let policy = options.read_policy()?;
         let devices = state.path().join("dev");
-        std::fs::create_dir_all(&devices).map_err(|source| RunnerError::File {
-            action: "make",
-            path: devices.clone(),
-            source,
-        })?;
+        make_directory(&devices)?;
         stub::devices::prepare_template(&devices)?;
         let network =
             slot::network::own().map_err(|e| RunnerError::system("open the network namespace", e))?;
@@ -244,6 +252,11 @@ impl Runner {
         self.shutting_down = true;
         self.kill_all("the runner was told to end");
     }
+}
+
+fn make_directory(path: &std::path::Path) -> Result<(), RunnerError> {
+    let error = |source| RunnerError::File { action: "make", path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(error)
 }
 
 /// Makes this process independent of the one that started it.

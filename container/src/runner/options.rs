@@ -1,5 +1,8 @@
 //! The runner's command line. Written out by hand: the runner is forked for each task, so it carries no argument parser.
 
+use super::RunnerError;
+use super::server_user::ServerUser;
+use crate::policy::Policy;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -15,6 +18,8 @@ pub struct Options {
     pub attempts_dir: PathBuf,
     /// What tasks may have (see [`crate::policy`]).
     pub policy: PathBuf,
+    /// Who asks, when it is not the runner's own user.
+    pub server_user: Option<ServerUser>,
     /// Without a connection and without a live attempt for so long, the runner ends by itself.
     pub idle_ms: u64,
 }
@@ -31,6 +36,9 @@ pub enum OptionsError {
     /// Not given.
     #[error("{0} is required; try --help")]
     Missing(&'static str),
+    /// Nobody, or root.
+    #[error("--server-user must be an ordinary user (NAME, UID or UID:GID), not {0:?}")]
+    User(OsString),
     /// Not a number of seconds.
     #[error("{name} must be a number, not {value:?}")]
     Number {
@@ -42,20 +50,36 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// The policy as it stands now. One that a server which is another user could change, or that names a root or a mount which it could make
+    /// to mean something else, is none.
+    pub(super) fn read_policy(&self) -> Result<Policy, RunnerError> {
+        if let Some(server) = self.server_user {
+            server.cannot_write(&self.policy)?;
+        }
+        let policy = Policy::read(&self.policy)?;
+        if let Some(server) = self.server_user {
+            let mounts = policy.mounts.values().map(|mount| &mount.path);
+            policy.roots.iter().chain(mounts).try_for_each(|path| server.cannot_change(path))?;
+        }
+        Ok(policy)
+    }
+
     /// Printed by `--help`.
     pub const USAGE: &str = "\
-shoal-runner --state-dir DIR --attempts-dir DIR --policy FILE [--idle-seconds N]
+shoal-runner --state-dir DIR --attempts-dir DIR --policy FILE [--server-user USER] [--idle-seconds N]
 Starts containers on behalf of a shoald, which starts it. Needs root.
   --state-dir DIR     where runner.sock and runner.pid are made
   --attempts-dir DIR  where each attempt's directory with its log is made
   --policy FILE       what tasks may have: roots, mounts, networks, user ids (JSON)
+  --server-user USER  the user (NAME, UID or UID:GID) whose shoald may ask, when the runner is started
+                      by an administrator; the policy and all directories must be out of its reach
   --idle-seconds N    end when there is no server and no task for so long (30)";
 
     /// Reads the arguments behind the program's name; `None` when help was asked for.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, OptionsError> {
         let mut arguments = arguments.into_iter();
         let (mut state_dir, mut attempts_dir) = (None, None);
-        let (mut policy, mut idle_s) = (None, IDLE_S);
+        let (mut policy, mut server_user, mut idle_s) = (None, None, IDLE_S);
         while let Some(argument) = arguments.next() {
             let mut value = |name| arguments.next().ok_or(OptionsError::NoValue(name));
             match argument.to_str() {
@@ -63,6 +87,7 @@ Starts containers on behalf of a shoald, which starts it. Needs root.
                 Some("--state-dir") => state_dir = Some(PathBuf::from(value("--state-dir")?)),
                 Some("--attempts-dir") => attempts_dir = Some(PathBuf::from(value("--attempts-dir")?)),
                 Some("--policy") => policy = Some(PathBuf::from(value("--policy")?)),
+                Some("--server-user") => server_user = Some(user(value("--server-user")?)?),
                 Some("--idle-seconds") => idle_s = number("--idle-seconds", value("--idle-seconds")?)?,
                 _ => return Err(OptionsError::Unknown(argument)),
             }
@@ -71,8 +96,12 @@ Starts containers on behalf of a shoald, which starts it. Needs root.
         let attempts_dir = attempts_dir.ok_or(OptionsError::Missing("--attempts-dir"))?;
         let policy = policy.ok_or(OptionsError::Missing("--policy"))?;
         let idle_ms = u64::from(idle_s) * 1000;
-        Ok(Some(Options { state_dir, attempts_dir, policy, idle_ms }))
+        Ok(Some(Options { state_dir, attempts_dir, policy, server_user, idle_ms }))
     }
+}
+
+fn user(value: OsString) -> Result<ServerUser, OptionsError> {
+    value.to_str().and_then(ServerUser::parse).ok_or(OptionsError::User(value))
 }
 
 fn number(name: &'static str, value: OsString) -> Result<u32, OptionsError> {
@@ -96,6 +125,15 @@ mod tests {
         let options =
             parse("--state-dir /s --attempts-dir /a --policy /p --idle-seconds 7").unwrap().unwrap();
         assert_eq!(options.idle_ms, 7000);
+    }
+
+    #[test]
+    fn the_server_is_an_ordinary_user() {
+        let with =
+            |user| parse(&format!("--state-dir /s --attempts-dir /a --policy /p --server-user {user}"));
+        let options = with("12:34").unwrap().unwrap();
+        assert_eq!(options.server_user, Some(ServerUser { uid: 12, gid: 34 }));
+        assert_eq!(with("0:0"), Err(OptionsError::User("0:0".into())));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::Runner;
 use super::attempt::Phase;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
-use crate::policy::Policy;
 use crate::protocol::{Event, Request, VERSION};
 use crate::record::AttemptDir;
 use crate::sys;
@@ -43,7 +42,7 @@ impl Runner {
         connection.greeted = true;
         if version == VERSION {
             // The server may have been started anew because its operator allows other things now.
-            match Policy::read(&self.options.policy) {
+            match self.options.read_policy() {
                 Ok(policy) => self.policy = policy,
                 Err(error) => self.refuse(None, error.to_string()),
             }
@@ -94,7 +93,7 @@ impl Runner {
         }
         let dir = AttemptDir::at(&self.options.attempts_dir, &id);
         failpoint!("runner.before_forget");
-        match dir.set_done() {
+        match dir.set_done(self.options.server_user.map(|server| server.uid)) {
             // Kept, so that the next Welcome brings it up again.
             Err(error) if dir.path().exists() => self.refuse(Some(id), error.to_string()),
             // Without a directory there is nothing to mark: it could not be made, or somebody has removed it.

@@ -22,8 +22,11 @@ impl Runner {
         ids.sort();
         for id in ids {
             let dir = AttemptDir::at(&self.options.attempts_dir, &id);
-            if dir.path().is_dir() && !dir.is_done() {
-                self.recover(id, &dir);
+            match (dir.is_ours(), dir.is_done()) {
+                (false, _) => {}
+                (true, false) => self.recover(id, &dir),
+                // The runner before has not got to that.
+                (true, true) => drop(dir.hand_over(self.options.server_user.map(|server| server.uid))),
             }
         }
         self.sweep();

@@ -1,6 +1,6 @@
 //! The runner's state directory: `runner.pid`, locked for as long as the runner lives, and `runner.sock`.
 
-use super::RunnerError;
+use super::{RunnerError, ServerUser};
 use crate::record;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -14,15 +14,20 @@ const BACKLOG: i32 = 4;
 /// The directory, locked.
 pub struct StateDir {
     path: PathBuf,
+    server: Option<ServerUser>,
     pid_file: OwnedFd,
     listener: Option<OwnedFd>,
 }
 
 impl StateDir {
     /// Makes the directory if need be and takes it, or says who has it.
-    pub fn take(path: &Path) -> Result<StateDir, RunnerError> {
+    pub fn take(path: &Path, server: Option<ServerUser>) -> Result<StateDir, RunnerError> {
+        server.map_or(Ok(()), |server| server.cannot_change(path))?;
         std::fs::create_dir_all(path).map_err(|e| file_error("make", path, e))?;
         let path = path.canonicalize().map_err(|e| file_error("find", path, e))?;
+        if let Some(server) = server {
+            server.open_state(&path)?;
+        }
         let name = path.join("runner.pid");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
         let pid_file = rustix::fs::open(&name, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
@@ -36,7 +41,7 @@ impl StateDir {
         rustix::fs::ftruncate(&pid_file, 0)
             .and_then(|()| rustix::io::pwrite(&pid_file, text.as_bytes(), 0))
             .map_err(|e| file_error("write", &name, e.into()))?;
-        Ok(StateDir { path, pid_file, listener: None })
+        Ok(StateDir { path, server, pid_file, listener: None })
     }
 
     /// Its path, free of links.
@@ -44,7 +49,7 @@ impl StateDir {
         &self.path
     }
 
-    /// Listens on the socket, for this user alone.
+    /// Listens on the socket, for this user or the server's alone.
     pub fn listen(&mut self) -> Result<(), RunnerError> {
         let name = self.path.join("runner.sock");
         let listen = || {
@@ -60,6 +65,7 @@ impl StateDir {
             let bound = rustix::net::bind(&socket, &address);
             rustix::process::umask(before);
             bound?;
+            self.server.map_or(Ok(()), |server| server.give(&name))?;
             rustix::net::listen(&socket, BACKLOG)?;
             Ok(socket)
         };
