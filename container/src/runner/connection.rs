@@ -23,6 +23,8 @@ pub struct Connection {
     socket: OwnedFd,
     /// What came and was not handled yet.
     pub decoder: Decoder,
+    /// What one read gives. Kept, and never cleared: after each fork every page that is written to is first copied.
+    input: Vec<u8>,
     /// Whether `Hello` came.
     pub greeted: bool,
     output: Vec<u8>,
@@ -53,6 +55,7 @@ impl Runner {
             self.connection = Some(Connection {
                 socket,
                 decoder: Decoder::default(),
+                input: Vec::with_capacity(READ_BYTES),
                 greeted: false,
                 output: Vec::new(),
                 waits_to_write: false,
@@ -74,10 +77,10 @@ impl Runner {
         if connection.decoder.ready() {
             return;
         }
-        let mut bytes = [0; READ_BYTES];
-        match rustix::io::read(&connection.socket, &mut bytes[..]) {
+        connection.input.clear();
+        match rustix::io::read(&connection.socket, rustix::buffer::spare_capacity(&mut connection.input)) {
             Ok(0) => self.connection = None,
-            Ok(read) => connection.decoder.push(&bytes[..read]),
+            Ok(_) => connection.decoder.push(&connection.input),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.connection = None,
         }

@@ -23,6 +23,7 @@ pub struct LogWriter<'a> {
     bytes_max: u64,
     bytes: u64,
     truncated: bool,
+    /// Empty until a read fills it, so that a task which says nothing costs its stub no page.
     buffer: Vec<u8>,
     index: BorrowedFd<'a>,
     times: IndexWriter,
@@ -43,7 +44,15 @@ impl<'a> LogWriter<'a> {
     /// A writer to an empty file and its empty index.
     pub fn new(file: BorrowedFd<'a>, index: BorrowedFd<'a>, bytes_max: u64) -> LogWriter<'a> {
         let times = IndexWriter::new(bytes_max);
-        LogWriter { file, bytes_max, bytes: 0, truncated: false, buffer: vec![0; CHUNK_BYTES], index, times }
+        LogWriter {
+            file,
+            bytes_max,
+            bytes: 0,
+            truncated: false,
+            buffer: Vec::with_capacity(CHUNK_BYTES),
+            index,
+            times,
+        }
     }
 
     /// Whether the log was cut: by its cap, or because the disk would not take it.
@@ -53,7 +62,8 @@ impl<'a> LogWriter<'a> {
 
     /// Moves what one read of the pipe gives. The pipe is non-blocking.
     pub fn pump(&mut self, pipe: impl AsFd) -> Pumped {
-        let read = match rustix::io::read(pipe, &mut self.buffer[..]) {
+        self.buffer.clear();
+        let read = match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut self.buffer)) {
             Ok(0) => return Pumped::Closed,
             Ok(read) => read,
             Err(Errno::AGAIN | Errno::INTR) => return Pumped::Empty,
