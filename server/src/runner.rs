@@ -4,6 +4,7 @@
 //! has not confirmed is sent again after a reconnect only when the runner does not know the attempt; a stop is sent again after each
 //! reconnect until the attempt has ended.
 
+pub mod images;
 mod link;
 mod policy;
 mod process;
@@ -57,6 +58,7 @@ enum Command {
     Stop { id: String, grace_ms: u64 },
     Forget(String),
     KillAll(oneshot::Sender<()>),
+    Image(images::Ask),
 }
 
 /// Commands the runner. Cheap to clone.
@@ -85,6 +87,7 @@ impl Runner {
             doubted: BTreeSet::new(),
             stopping: BTreeMap::new(),
             dying: Vec::new(),
+            asked: images::Asked::default(),
         };
         (Runner { commands }, client.run(inbox, stop))
     }
@@ -124,6 +127,8 @@ struct Client {
     stopping: BTreeMap<String, u64>,
     /// Who waits for everything to be dead.
     dying: Vec<oneshot::Sender<()>>,
+    /// What was asked about images.
+    asked: images::Asked,
 }
 
 impl Client {
@@ -155,6 +160,7 @@ impl Client {
         stop: &CancellationToken,
     ) -> Result<(), link::LinkError> {
         link.hello().await?;
+        self.asked.ask_again(link).await?;
         let mut quiet = tokio::time::interval(self.config.quiet);
         quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut heard, mut unanswered) = (true, 0);
@@ -208,6 +214,7 @@ impl Client {
                 self.stopping.clear();
                 Request::KillAll
             }
+            Command::Image(ask) => return self.asked.ask(link, ask).await,
         };
         link.send(&request).await
     }
@@ -224,6 +231,8 @@ impl Client {
                 self.stopping.remove(&id);
                 self.say(Said::Ended(id, end));
             }
+            Event::Unpacked { id, outcome } => self.asked.unpacked(&id, outcome),
+            Event::ImageRemoved { digest, error } => self.asked.removed(&digest, error),
             Event::AllDead => {
                 for done in self.dying.drain(..) {
                     let _ = done.send(());
