@@ -11,7 +11,7 @@ mod process;
 
 use link::Link;
 use shoal_container::policy::Policy;
-use shoal_container::protocol::{End, Event, Report, Request, Start};
+use shoal_container::protocol::{Cause, End, Event, Report, Request, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,7 +84,7 @@ impl Runner {
             config,
             said,
             unconfirmed: BTreeMap::new(),
-            doubted: BTreeSet::new(),
+            doubted: BTreeMap::new(),
             stopping: BTreeMap::new(),
             dying: Vec::new(),
             asked: images::Asked::default(),
@@ -121,8 +121,8 @@ struct Client {
     said: mpsc::UnboundedSender<Said>,
     /// Starts that the runner has not confirmed in any way.
     unconfirmed: BTreeMap<String, Start>,
-    /// Starts it refused: its next list says what became of them.
-    doubted: BTreeSet<String>,
+    /// Starts it refused, and its words for that: its next list says what became of them.
+    doubted: BTreeMap<String, String>,
     /// Attempts that were asked to end and have not, and their graces in milliseconds. Nobody else asks twice.
     stopping: BTreeMap<String, u64>,
     /// Who waits for everything to be dead.
@@ -241,7 +241,7 @@ impl Client {
             Event::Refused { id, why } => {
                 tracing::warn!(?id, why, "runner refused");
                 if let Some(id) = id.filter(|id| self.unconfirmed.remove(id).is_some()) {
-                    self.doubted.insert(id);
+                    self.doubted.insert(id, why);
                     link.hello().await?;
                 }
             }
@@ -252,10 +252,8 @@ impl Client {
     /// The runner's list: the truth about everything that was in doubt.
     async fn welcome(&mut self, link: &mut Link, attempts: Vec<Report>) -> Result<(), link::LinkError> {
         let listed: BTreeSet<&str> = attempts.iter().map(|report| report.id.as_str()).collect();
-        let vanished: Vec<String> = std::mem::take(&mut self.doubted)
-            .into_iter()
-            .filter(|id| !listed.contains(id.as_str()))
-            .collect();
+        let mut vanished = std::mem::take(&mut self.doubted);
+        vanished.retain(|id, _| !listed.contains(id.as_str()));
         self.unconfirmed.retain(|id, _| !listed.contains(id.as_str()));
         if !self.dying.is_empty() {
             link.send(&Request::KillAll).await?;
@@ -270,9 +268,8 @@ impl Client {
             link.send(&Request::Stop { id: id.clone(), grace_ms: *grace_ms }).await?;
         }
         self.say(Said::Has(attempts));
-        for id in vanished {
-            let cause =
-                shoal_container::protocol::Cause::Vanished("the runner refused to start it".to_owned());
+        for (id, why) in vanished {
+            let cause = Cause::Vanished(format!("the runner refused to start it: {why}"));
             self.say(Said::Ended(id, End { cause, oom_killed: false, log_truncated: false }));
         }
         Ok(())
