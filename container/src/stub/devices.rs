@@ -1,11 +1,11 @@
 //! /dev: one small read-only file system with the usual nodes and links, made once by the runner in a mount namespace of its own and shown in every
-//! container. No container can make a device, and what stands under a name was put there by us, whatever a root file system carries.
+//! container; beside it an empty directory, to be shown where there is nothing to see. No container can make a device, and what stands under a name was put there by us, whatever a root file system carries.
 
 use super::error::{SetupError, Step};
-use super::mounts::{self, attach, bind, new_filesystem, open_beneath};
+use super::mounts::{self, attach, attach_as, new_filesystem, open_beneath, restrict, view_of};
 use rustix::fs::{AtFlags, FileType, Mode, chmodat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Character devices: name, major, minor (Documentation/admin-guide/devices.txt).
@@ -21,6 +21,9 @@ const LINKS: [(&str, &str); 5] = [
 ];
 /// Mount points.
 const POINTS: [&str; 2] = ["pts", "shm"];
+/// Directories of the template.
+const DEVICES: &str = "dev";
+pub const EMPTY: &str = "empty";
 /// The group that owns terminals, `tty` everywhere.
 const TTY_GROUP: u32 = 5;
 /// Devices, and no programs.
@@ -35,7 +38,10 @@ pub fn prepare_template(point: &Path) -> Result<(), SetupError> {
     rustix::mount::mount_change("/", flags).step("keep mounts from the host")?;
     let options = [("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")];
     let dev = new_filesystem("tmpfs", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
-    fill(dev.as_fd())?;
+    for (name, mode) in [(DEVICES, 0o755), (EMPTY, 0o555)] {
+        mkdirat(&dev, name, Mode::from_bits_truncate(mode)).step(format!("make {name}"))?;
+    }
+    fill(open_beneath(dev.as_fd(), DEVICES).step("open the devices")?.as_fd())?;
     crate::sys::set_mount_attributes(&dev, u64::from(SEALED_DEVICES.bits()), false)
         .step("make the devices read-only")?;
     let point = mounts::open_host(point).step(format!("open {}", point.display()))?;
@@ -58,22 +64,23 @@ fn fill(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Shows the template on /dev, with `shm` on /dev/shm and the container's own pseudo-terminals. `host_id` says what an
-/// id of the container is on the host.
+/// Shows the devices of the template on /dev of `root`, with `shm` of the private file system and the container's own pseudo-terminals. `host_id` says
+/// what an id of the container is on the host. The mount.
 pub fn mount(
     template: BorrowedFd<'_>,
     root: BorrowedFd<'_>,
-    shm: BorrowedFd<'_>,
+    scratch: BorrowedFd<'_>,
     host_id: impl Fn(u32) -> u32,
-) -> Result<(), SetupError> {
-    mounts::view(template, SEALED_DEVICES, true)
-        .and_then(|dev| attach(dev.as_fd(), open_beneath(root, "dev")?.as_fd()))
-        .step("mount /dev")?;
-    bind(shm, root, "dev/shm", mounts::SCRATCH | Attr::MOUNT_ATTR_NOEXEC)?;
+) -> Result<OwnedFd, SetupError> {
+    let dev = view_of(template, DEVICES, true).step("open the devices")?;
+    attach_as(dev.as_fd(), root, "dev").step("mount /dev")?;
+    let shm = view_of(scratch, "shm", false).step("open /dev/shm")?;
+    restrict(shm.as_fd(), Attr::MOUNT_ATTR_NOEXEC)
+        .and_then(|()| attach_as(shm.as_fd(), dev.as_fd(), "shm"))
+        .step("mount /dev/shm")?;
     let group = host_id(TTY_GROUP).to_string();
     let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", &group)];
     let pts = new_filesystem("devpts", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
-    open_beneath(root, "dev/pts")
-        .and_then(|target| attach(pts.as_fd(), target.as_fd()))
-        .step("mount /dev/pts")
+    attach_as(pts.as_fd(), dev.as_fd(), "pts").step("mount /dev/pts")?;
+    Ok(dev)
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
 };
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Read-only, and nothing in it has powers.
@@ -46,12 +46,6 @@ pub fn open_beneath(at: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedF
     rustix::fs::openat2(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// The same within the file system of `at`: not even another mount is crossed.
-pub fn open_on(at: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
-}
-
 /// Whether there is a real directory (no link) of this name.
 pub fn is_directory(at: BorrowedFd<'_>, name: &str) -> bool {
     rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -75,6 +69,22 @@ pub fn view(
     Ok(tree)
 }
 
+/// Another view of the entry `name` of a directory, with the attributes of the mount that it is in.
+pub fn view_of(at: BorrowedFd<'_>, name: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    debug_assert!(!name.contains('/'), "{name}");
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    rustix::mount::open_tree(at, name, flags)
+}
+
+/// Adds attributes to a mount.
+pub fn restrict(mount: BorrowedFd<'_>, attributes: MountAttrFlags) -> rustix::io::Result<()> {
+    sys::set_mount_attributes(mount, u64::from(attributes.bits()), false)
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+}
+
 /// The same with the owners of its files shown as the map of a user namespace says: an id of the disk as the id that it is outside of that namespace.
 pub fn mapped_view(
     source: BorrowedFd<'_>,
@@ -92,16 +102,11 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Resul
     rustix::mount::move_mount(tree, c"", target, c"", flags)
 }
 
-/// Mounts a view of `source` on `root`/`target`.
-pub fn bind(
-    source: BorrowedFd<'_>,
-    root: BorrowedFd<'_>,
-    target: &str,
-    attributes: MountAttrFlags,
-) -> Result<(), SetupError> {
-    let bound = view(source, attributes, false)
-        .and_then(|tree| attach(tree.as_fd(), open_beneath(root, target)?.as_fd()));
-    bound.step(format!("mount /{target}"))
+/// Mounts `tree` on the entry `name` of a directory: a name, no path, so that no link can be on the way; one at the end is not followed, and nothing
+/// can be mounted on it.
+pub fn attach_as(tree: BorrowedFd<'_>, at: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+    debug_assert!(!name.contains('/'), "{name}");
+    rustix::mount::move_mount(tree, c"", at, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Opens a directory of the host by its path, links followed: for paths that the operator has configured.

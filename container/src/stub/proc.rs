@@ -1,12 +1,13 @@
 //! /proc of the container's pid namespace, with all that concerns the whole machine covered or read-only.
 //!
-//! What is covered is opened beneath the file system that was made a moment before, by descriptor, through no link and across no mount; what covers
-//! it is checked to be the null device. So neither can be swapped by what a root file system carries, or by anybody at the same time
-//! (CVE-2025-31133, CVE-2025-52881, CVE-2025-62161).
+//! What is covered is an entry of the file system that was made a moment before, reached by its descriptor and one name, through no link and across
+//! no mount; what covers it is checked to be the null device. So neither can be swapped by what a root file system carries, or by anybody at
+//! the same time (CVE-2025-31133, CVE-2025-52881, CVE-2025-62161).
 
+use super::devices::EMPTY;
 use super::error::{SetupError, Step};
-use super::mounts::{attach, new_filesystem, open_beneath, open_on, view};
-use rustix::fs::{FileType, fstat, fstatfs, makedev};
+use super::mounts::{attach_as, new_filesystem, restrict, view_of};
+use rustix::fs::{AtFlags, FileType, fstat, fstatfs, makedev, statat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags as Attr;
 use std::io;
@@ -33,36 +34,40 @@ const MAGIC: u64 = 0x9fa0;
 const ROOT_INODE: u64 = 1;
 const HARMLESS: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV).union(Attr::MOUNT_ATTR_NOEXEC);
 
-/// Mounts it on /proc of `root`, where /dev must be mounted already. `empty` is an empty directory.
-pub fn mount(root: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Result<(), SetupError> {
+/// Mounts it on /proc of `root`. `dev` is the container's /dev, and `template` has an empty directory.
+pub fn mount(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, template: BorrowedFd<'_>) -> Result<(), SetupError> {
     let proc = new_filesystem("proc", &[], HARMLESS)?;
-    open_beneath(root, "proc").and_then(|target| attach(proc.as_fd(), target.as_fd())).step("mount /proc")?;
+    attach_as(proc.as_fd(), root, "proc").step("mount /proc")?;
     check_proc(proc.as_fd())?;
-    let null = open_beneath(root, "dev/null").step("open /dev/null")?;
-    check_null(null.as_fd())?;
+    check_null(dev)?;
     for name in MASKED {
-        let Some(target) = existing(proc.as_fd(), name)? else { continue };
-        let kind = fstat(&target).step(format!("look at /proc/{name}"))?.st_mode;
-        let cover = if FileType::from_raw_mode(kind) == FileType::Directory { empty } else { null.as_fd() };
-        view(cover, Attr::MOUNT_ATTR_RDONLY, false)
-            .and_then(|cover| attach(cover.as_fd(), target.as_fd()))
-            .step(format!("cover /proc/{name}"))?;
+        cover(proc.as_fd(), name, dev, template).step(format!("cover /proc/{name}"))?;
     }
     for name in READ_ONLY {
-        let Some(target) = existing(proc.as_fd(), name)? else { continue };
-        view(target.as_fd(), HARMLESS | Attr::MOUNT_ATTR_RDONLY, false)
-            .and_then(|same| attach(same.as_fd(), target.as_fd()))
-            .step(format!("make /proc/{name} read-only"))?;
+        match view_of(proc.as_fd(), name, false) {
+            Err(Errno::NOENT) => Ok(()), // what there is depends on the kernel's configuration
+            opened => opened.and_then(|same| {
+                restrict(same.as_fd(), Attr::MOUNT_ATTR_RDONLY)?;
+                attach_as(same.as_fd(), proc.as_fd(), name)
+            }),
+        }
+        .step(format!("make /proc/{name} read-only"))?;
     }
     Ok(())
 }
 
-/// Opens an entry, if it exists: what there is depends on the kernel's configuration.
-fn existing(proc: BorrowedFd<'_>, name: &str) -> Result<Option<std::os::fd::OwnedFd>, SetupError> {
-    match open_on(proc, name) {
-        Ok(entry) => Ok(Some(entry)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error).step(format!("open /proc/{name}")),
+/// Shows the null device in place of a file and an empty directory in place of a directory. Both are read-only already.
+fn cover(
+    proc: BorrowedFd<'_>,
+    name: &str,
+    dev: BorrowedFd<'_>,
+    template: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
+    match attach_as(view_of(dev, "null", false)?.as_fd(), proc, name) {
+        Err(Errno::NOENT) => Ok(()),
+        // It is a directory.
+        Err(Errno::INVAL) => attach_as(view_of(template, EMPTY, false)?.as_fd(), proc, name),
+        attached => attached,
     }
 }
 
@@ -76,8 +81,8 @@ fn check_proc(proc: BorrowedFd<'_>) -> Result<(), SetupError> {
     Err(io::Error::other(found)).step("check that /proc is the proc file system's root")
 }
 
-fn check_null(null: BorrowedFd<'_>) -> Result<(), SetupError> {
-    let stat = fstat(null).step("look at /dev/null")?;
+fn check_null(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
+    let stat = statat(dev, "null", AtFlags::SYMLINK_NOFOLLOW).step("look at /dev/null")?;
     let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if device && stat.st_rdev == makedev(1, 3) {
         return Ok(());

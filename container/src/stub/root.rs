@@ -5,9 +5,9 @@
 //! because nothing may be created in somebody's directory. The host's own system is put together entry by entry in the tmpfs.
 
 use super::error::{SetupError, Step};
-use super::mounts::{self, SCRATCH, SEALED, attach, bind, is_directory, open_beneath, view};
+use super::mounts::{self, SCRATCH, SEALED, attach, attach_as, is_directory, open_beneath, view, view_of};
 use super::{Job, Tree, binds, devices, overlay, proc, workdir};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, mkdirat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +26,8 @@ const TMPFS_BYTES_PER_INODE: u64 = 4096;
 
 /// Builds the root and moves into it.
 pub fn enter(job: &Job<'_>) -> Result<(), SetupError> {
+    // Modes are meant as they are written here.
+    let umask = rustix::process::umask(Mode::empty());
     mounts::make_private()?;
     // All that is the host's is opened while its names still mean what they did.
     let template = mounts::open_host(job.devices).step("open the devices")?;
@@ -41,7 +43,9 @@ pub fn enter(job: &Job<'_>) -> Result<(), SetupError> {
         crate::sys::set_mount_attributes(&built.root, u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), false)
             .step("make the root read-only")?;
     }
-    pivot(built.root.as_fd())
+    pivot(built.root.as_fd())?;
+    rustix::process::umask(umask);
+    Ok(())
 }
 
 /// The root to be and the mounted private tmpfs.
@@ -153,27 +157,23 @@ fn show(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &str) -> rustix::i
 /// Makes and mounts what is private to the container.
 fn furnish(job: &Job<'_>, built: &Built, template: BorrowedFd<'_>) -> Result<(), SetupError> {
     let (root, scratch) = (built.root.as_fd(), built.scratch.as_fd());
-    let make = |name: &str, mode: u32| {
-        let made = mkdirat(scratch, name, Mode::from_bits_truncate(mode));
-        let made =
-            made.and_then(|()| chmodat(scratch, name, Mode::from_bits_truncate(mode), AtFlags::empty()));
-        made.and_then(|()| open_beneath(scratch, name)).step(format!("make /{name}"))
-    };
-    if job.tree.is_none() {
-        make("proc", 0o555)?;
-        make("dev", 0o755)?;
+    let points: &[(&str, u32)] = if job.tree.is_none() { &[("proc", 0o555), ("dev", 0o755)] } else { &[] };
+    for (name, mode) in points.iter().chain(&[("shm", 0o1777), (WORK, 0o755), ("tmp", 0o1777)]) {
+        mkdirat(scratch, *name, Mode::from_bits_truncate(*mode)).step(format!("make /{name}"))?;
     }
-    let shm = make("shm", 0o1777)?;
-    let empty = make("empty", 0o555)?;
-    let work = make(WORK, 0o755)?;
-    let tmp = make("tmp", 0o1777)?;
     workdir::make_work(job, scratch)?;
-    devices::mount(template, root, shm.as_fd(), |id| job.ids.host(id))?;
-    proc::mount(root, empty.as_fd())?;
-    bind(work.as_fd(), root, WORK, SCRATCH)?;
+    let dev = devices::mount(template, root, scratch, |id| job.ids.host(id))?;
+    proc::mount(root, dev.as_fd(), template)?;
+    show_private(scratch, root, WORK)?;
     workdir::cover_host_directory(job, root, scratch)?;
     // Late: where the tmpfs itself was mounted on /tmp, this covers it.
-    bind(tmp.as_fd(), root, "tmp", SCRATCH)
+    show_private(scratch, root, "tmp")
+}
+
+fn show_private(scratch: BorrowedFd<'_>, root: BorrowedFd<'_>, name: &str) -> Result<(), SetupError> {
+    view_of(scratch, name, false)
+        .and_then(|own| attach_as(own.as_fd(), root, name))
+        .step(format!("mount /{name}"))
 }
 
 /// Makes `root` the root of this mount namespace and lets go of the host's.
