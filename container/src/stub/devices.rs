@@ -3,7 +3,7 @@
 
 use super::error::{SetupError, Step};
 use super::mounts::{self, attach, attach_as, new_filesystem, open_beneath, restrict, view_of};
-use rustix::fs::{AtFlags, FileType, Mode, chmodat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -38,28 +38,32 @@ pub fn prepare_template(point: &Path) -> Result<(), SetupError> {
     rustix::mount::mount_change("/", flags).step("keep mounts from the host")?;
     let options = [("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")];
     let dev = new_filesystem("tmpfs", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
-    for (name, mode) in [(DEVICES, 0o755), (EMPTY, 0o555)] {
-        mkdirat(&dev, name, Mode::from_bits_truncate(mode)).step(format!("make {name}"))?;
-    }
-    fill(open_beneath(dev.as_fd(), DEVICES).step("open the devices")?.as_fd())?;
+    // Modes are meant as they are written here.
+    let umask = rustix::process::umask(Mode::empty());
+    let filled = fill(dev.as_fd());
+    rustix::process::umask(umask);
+    filled?;
     crate::sys::set_mount_attributes(&dev, u64::from(SEALED_DEVICES.bits()), false)
         .step("make the devices read-only")?;
     let point = mounts::open_host(point).step(format!("open {}", point.display()))?;
     attach(dev.as_fd(), point.as_fd()).step("mount the devices")
 }
 
-fn fill(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
-    let anybody = Mode::from_bits_truncate(0o666);
+fn fill(template: BorrowedFd<'_>) -> Result<(), SetupError> {
+    for (name, mode) in [(DEVICES, 0o755), (EMPTY, 0o555)] {
+        mkdirat(template, name, Mode::from_bits_truncate(mode)).step(format!("make {name}"))?;
+    }
+    let dev = open_beneath(template, DEVICES).step("open the devices")?;
     for (name, major, minor) in NODES {
-        mknodat(dev, name, FileType::CharacterDevice, anybody, makedev(major, minor))
-            .and_then(|()| chmodat(dev, name, anybody, AtFlags::empty()))
+        let anybody = Mode::from_bits_truncate(0o666);
+        mknodat(&dev, name, FileType::CharacterDevice, anybody, makedev(major, minor))
             .step(format!("make /dev/{name}"))?;
     }
     for (name, target) in LINKS {
-        symlinkat(target, dev, name).step(format!("make /dev/{name}"))?;
+        symlinkat(target, &dev, name).step(format!("make /dev/{name}"))?;
     }
     for name in POINTS {
-        mkdirat(dev, name, Mode::from_bits_truncate(0o755)).step(format!("make /dev/{name}"))?;
+        mkdirat(&dev, name, Mode::from_bits_truncate(0o755)).step(format!("make /dev/{name}"))?;
     }
     Ok(())
 }
