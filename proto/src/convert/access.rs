@@ -81,14 +81,18 @@ fn mount_name(name: &str, field: &str, check: &mut Check) {
 fn target_is_free(target: &str, field: &str, check: &mut Check) -> bool {
     let first = parts(target).next();
     let taken = limits::RESERVED_TARGETS.iter().any(|reserved| first == parts(reserved).next());
-    if taken || first.is_none() {
+    if parts(target).any(|part| part == ".") {
+        check.refuse(field, format!("must not contain '.' as a part, was {}", shown(target)));
+    } else if taken || first.is_none() {
         let reserved = limits::RESERVED_TARGETS.join(", ");
         check.refuse(field, format!("must not be / or lie in {reserved}, was {}", shown(target)));
+    } else {
+        return true;
     }
-    !taken && first.is_some()
+    false
 }
 
-/// A path without what does not change it.
+/// The parts of a path, however many slashes are between them.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+    path.split('/').filter(|part| !part.is_empty())
 }

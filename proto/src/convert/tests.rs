@@ -119,11 +119,13 @@ fn a_mount_has_a_name_and_a_place_of_its_own() {
     for name in ["", "a/b", "ü"] {
         assert_eq!(refused(|wire| wire.mounts = vec![mount(name, "/d")]).0, "tasks[0].mounts[0].name");
     }
-    for target in ["", "d", "/d/../etc", "/", "/.", "/proc", "//proc/self", "/dev/shm", "/sys", "/d\0"] {
+    for target in
+        ["", "d", "/d/../etc", "/", "/.", "/d/./e", "/proc", "//proc/self", "/dev/shm", "/sys", "/d\0"]
+    {
         let (field, text) = refused(|wire| wire.mounts = vec![mount("d", target)]);
         assert_eq!(field, "tasks[0].mounts[0].target", "{target:?}: {text}");
     }
-    let twice = |wire: &mut v1::TaskSpec| wire.mounts = vec![mount("a", "/d/e"), mount("b", "/d//./e/")];
+    let twice = |wire: &mut v1::TaskSpec| wire.mounts = vec![mount("a", "/d/e"), mount("b", "/d//e/")];
     assert_eq!(refused(twice).0, "tasks[0].mounts[1].target");
     let many = |count| {
         move |wire: &mut v1::TaskSpec| {
