@@ -51,11 +51,11 @@ fn a_full_private_file_system_is_enospc_and_not_an_oom_kill() {
 }
 
 #[test]
-fn every_namespace_but_the_users_is_the_containers_own() {
+fn every_namespace_is_the_containers_own() {
     let mut runner = TestRunner::new();
-    let names = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+    let names = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
     let links =
-        runner.output("a.1", "for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done");
+        runner.output("a.1", "for n in cgroup ipc mnt net pid user uts; do readlink /proc/self/ns/$n; done");
     for (name, link) in names.iter().zip(links.lines()) {
         let host = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
         assert!(link.starts_with(name), "{link}");
