@@ -81,9 +81,6 @@ pub struct Flags {
     /// A root file system: NAME=DIRECTORY (repeatable); `default` is built when not given, `host` is this machine's own system
     #[arg(long, env = "SHOALD_ROOT", value_name = "NAME=DIR", value_delimiter = ',')]
     pub root: Vec<String>,
-    /// What tasks may have.
-    #[command(flatten)]
-    pub allow: AllowFlags,
     /// The runner program [default: shoal-runner next to shoald]
     #[arg(long, env = "SHOALD_RUNNER_BINARY", value_name = "PATH")]
     pub runner_binary: Option<PathBuf>,
@@ -105,6 +102,9 @@ pub struct Flags {
     /// Print the policy that these flags make, for a runner that an administrator starts, and end
     #[arg(long)]
     pub print_policy: bool,
+    /// What tasks may have. Last: its heading would be that of whatever follows.
+    #[command(flatten)]
+    pub allow: AllowFlags,
 }
 
 /// Where a named root comes from.

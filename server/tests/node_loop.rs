@@ -4,6 +4,7 @@
 mod support;
 
 use shoal_core::id::{AttemptId, TaskId};
+use shoal_core::spec::Net;
 use shoal_core::task::{Exit, ExitHow, Task, TaskState};
 use shoal_store::fault::{Call, Fault};
 use shoal_store::port::Op;
@@ -84,6 +85,25 @@ async fn cut_watches_and_compaction_in_the_middle_of_work_lose_nothing() {
         assert_eq!(ended.attempts.len(), 1, "{ended:?}");
     }
     assert_eq!(world.started().len(), 30);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_operator_allows_at_a_restart_holds_for_a_runner_that_lives_on() {
+    let world = World::new();
+    let server = world.serve();
+    let runs = world.submit(1, "echo began; sleep 1000").await;
+    world.log_when(first(runs), "began").await;
+    let runner = std::fs::read_to_string(world.runner_pid_file()).expect("a runner runs");
+    let waits = world.submit_with_net(2, "exit 9", Net::Host).await;
+    server.stop().await;
+    assert_eq!(world.task(waits).await.state, TaskState::Queued, "nobody offered it the host's network");
+    let server = world.serve_with(&["--allow-host-net"]);
+    let ended = world.task_when("it is complete", waits, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 9), "{ended:?}");
+    assert_eq!(ended.attempts.len(), 1, "{ended:?}");
+    assert_eq!(std::fs::read_to_string(world.runner_pid_file()).expect("it still runs"), runner);
+    assert!(!world.task(runs).await.state.is_terminal(), "what ran is left alone");
     server.stop().await;
 }
 

@@ -6,6 +6,7 @@
 use super::{Config, ConfigError, RootSource, bad, check_name};
 use bytesize::ByteSize;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use shoal_container::policy::{MountPolicy, Policy, USERS_COUNT, USERS_FIRST, UserRange};
 use shoal_core::features::{self, Features};
 use std::collections::BTreeMap;
@@ -29,10 +30,10 @@ pub struct AllowFlags {
     #[arg(long, env = "SHOALD_MOUNT", value_name = "NAME=DIR[:rw]", value_delimiter = ',')]
     pub mount: Vec<String>,
     /// Let tasks ask for this machine's own network
-    #[arg(long, env = "SHOALD_ALLOW_HOST_NET")]
+    #[arg(long, env = "SHOALD_ALLOW_HOST_NET", value_parser = BoolishValueParser::new())]
     pub allow_host_net: bool,
     /// Do not offer this machine's own system as a root
-    #[arg(long, env = "SHOALD_NO_HOST_ROOT")]
+    #[arg(long, env = "SHOALD_NO_HOST_ROOT", value_parser = BoolishValueParser::new())]
     pub no_host_root: bool,
     /// Most processes and threads that a task may ask for
     #[arg(

@@ -7,6 +7,7 @@ use shoal_container::record::{AttemptDir, StatusRecord, lock_holder};
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::node::{Node, NodeConfig};
+use shoal_core::spec::Net;
 use shoal_core::task::{Cancel, Task};
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Transition, apply};
@@ -63,18 +64,23 @@ impl World {
         World { memory, store, dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, more: &[&str]) -> Config {
         let dir = self.dir.path().to_str().expect("a plain path");
         let runner = runner_binary();
         let runner = runner.to_str().expect("a plain path");
         let line = ["shoald", "--name", "n1", "--data-dir", dir, "--runner-binary", runner, "--cpus", "4"];
-        let flags = Flags::try_parse_from(line).expect("flags").validate();
+        let flags = Flags::try_parse_from(line.iter().chain(more)).expect("flags").validate();
         Config { lease_ttl: TTL, ..flags.expect("a valid configuration") }
     }
 
     /// Starts a server on the directory; the runner of the one before, if it lives, is taken over.
     pub fn serve(&self) -> Server {
-        let config = self.config();
+        self.serve_with(&[])
+    }
+
+    /// The same with more flags.
+    pub fn serve_with(&self, more: &[&str]) -> Server {
+        let config = self.config(more);
         let dir = DataDir::open(&config.data_dir).expect("the directory is free");
         let stop = CancellationToken::new();
         let mut work = JoinSet::new();
@@ -133,10 +139,15 @@ impl World {
 
     /// Submits a shell script for the host's root.
     pub async fn submit(&self, n: u128, script: &str) -> TaskId {
+        self.submit_with_net(n, script, Net::Loopback).await
+    }
+
+    /// The same that sees this of the network.
+    pub async fn submit_with_net(&self, n: u128, script: &str, net: Net) -> TaskId {
         let spec = serde_json::from_value(serde_json::json!({
             "command": ["/bin/sh", "-c", script], "root": "host",
             "resources": {"cpu_milli": 100, "memory_bytes": 32 << 20},
-            "pids_max": 16, "workdir": "/tmp", "kill_grace_ms": 100, "max_attempts": 3,
+            "pids_max": 16, "workdir": "/tmp", "kill_grace_ms": 100, "max_attempts": 3, "net": net,
         }));
         let task = Task::new(TaskId(Uuid::from_u128(n)), spec.expect("a specification"), (0, 1), WallMs(0));
         let submit = Move { old: None, new: task.clone(), guard: Guard::None };
@@ -213,9 +224,14 @@ impl World {
         }
     }
 
+    /// Where the runner says which process it is.
+    pub fn runner_pid_file(&self) -> PathBuf {
+        self.dir.path().join("runner/runner.pid")
+    }
+
     /// SIGKILL to the runner alone.
     pub fn kill_runner(&self) {
-        let pid = std::fs::read_to_string(self.dir.path().join("runner/runner.pid")).expect("a runner runs");
+        let pid = std::fs::read_to_string(self.runner_pid_file()).expect("a runner runs");
         let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
     }
