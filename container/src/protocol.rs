@@ -210,6 +210,14 @@ pub enum Event {
         /// How.
         end: End,
     },
+    /// The attempt was killed and does not die, because a process of it waits inside of the kernel for something that does not come. It counts as
+    /// alive until its `Ended`. Told again after each `Welcome`.
+    Stuck {
+        /// The attempt.
+        id: String,
+        /// Which process waits for what, in words.
+        why: String,
+    },
     /// No attempt is alive.
     AllDead,
     /// An image was unpacked, or not.

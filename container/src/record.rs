@@ -20,7 +20,7 @@
 //! finds it taken or the end written, so an attempt that was reported as vanished can never run afterwards. Such a lock is lost when its
 //! process closes any descriptor of the file: while it is held, the file is used through one descriptor alone.
 
-use crate::protocol::{Cause, FRAME_BYTES_MAX, Start};
+use crate::protocol::{Cause, End, FRAME_BYTES_MAX, Start};
 use rustix::fs::{FlockOperation, Mode, OFlags, Uid};
 use rustix::process::{Flock, FlockType, Pid};
 use serde::{Deserialize, Serialize};
@@ -68,12 +68,21 @@ pub struct StatusRecord {
     pub cause: Cause,
     /// The log was cut.
     pub log_truncated: bool,
+    /// The kernel killed a process of it for lack of memory. Noted by the runner, before it removes the control group that knows.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 impl StatusRecord {
     /// A record of this format.
     pub fn new(cause: Cause, log_truncated: bool) -> StatusRecord {
-        StatusRecord { format: FORMAT, cause, log_truncated }
+        StatusRecord { format: FORMAT, cause, log_truncated, oom_killed: false }
+    }
+
+    /// What is told of it.
+    pub fn into_end(self) -> End {
+        let StatusRecord { format: _, cause, log_truncated, oom_killed } = self;
+        End { cause, oom_killed, log_truncated }
     }
 
     /// Appends it in one piece. On a line of its own even if the first was cut off by a full disk.

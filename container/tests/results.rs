@@ -2,9 +2,8 @@
 
 mod support;
 
-use shoal_container::protocol::{Cause, Limits, Request, Root};
+use shoal_container::protocol::{Cause, Request, Root};
 use support::TestRunner;
-use support::groups::unified;
 
 #[test]
 fn exit_codes_and_signals_are_reported_as_they_were() {
@@ -113,19 +112,6 @@ fn the_log_is_cut_exactly_at_its_cap_and_the_task_runs_on() {
     let end = runner.run(shoal_container::protocol::Start { log_bytes_max: 5, ..exact });
     assert!(!end.log_truncated);
     assert_eq!(runner.log("b.1"), "12345");
-}
-
-#[test]
-fn an_out_of_memory_kill_is_flagged_whatever_the_exit_code() {
-    let mut runner = TestRunner::new();
-    let mut start = runner.script("a.1", "tail /dev/zero; exit 3");
-    start.limits = Limits { memory_bytes: 16 << 20, ..start.limits };
-    let end = runner.run(start);
-    assert!(end.oom_killed, "{end:?}");
-    // v1 kills one process, here `tail`; v2 is told to kill the whole task.
-    assert_eq!(end.cause, if unified() { Cause::Signal(9) } else { Cause::Code(3) });
-    let start = runner.script("b.1", "exit 3");
-    assert!(!runner.run(start).oom_killed);
 }
 
 #[test]

@@ -233,6 +233,9 @@ impl Client {
             }
             Event::Unpacked { id, outcome } => self.asked.unpacked(&id, outcome),
             Event::ImageRemoved { digest, error } => self.asked.removed(&digest, error),
+            Event::Stuck { id, why } => {
+                tracing::error!(id, why, "attempt was killed and does not die");
+            }
             Event::AllDead => {
                 for done in self.dying.drain(..) {
                     let _ = done.send(());

@@ -1,50 +1,118 @@
 //! Where the groups are: found once at the start of the runner. Three forms of machine: v1 and hybrid (each controller its own hierarchy; a
 //! hybrid's unified mount carries none of ours) and v2 (one hierarchy).
 
-use super::{CgroupError, Group, unified};
+use super::{CgroupError, Group, limits, unified};
 use cgroups_rs::fs::Controllers;
 use cgroups_rs::fs::hierarchies::{V1, is_cgroup2_unified_mode};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The parent group of one runner's attempts.
 #[derive(Debug)]
 pub struct Cgroups {
-    parent: Group,
+    parents: Rc<Parents>,
+}
+
+/// It in each hierarchy. An empty path is a controller that a runner without root could not get.
+#[derive(Debug, Clone)]
+pub(super) struct Parents {
+    pub(super) memory: PathBuf,
+    pub(super) cpu: PathBuf,
+    pub(super) pids: PathBuf,
+    /// Of v1, where the machine has that hierarchy. Made when the first attempt needs it.
+    pub(super) io: Option<PathBuf>,
+    pub(super) v2: bool,
+    /// On the disk that limits on reading and writing are for.
+    pub(super) disk_of: PathBuf,
+}
+
+impl Parents {
+    /// Each directory that every attempt has once, also where hierarchies are mounted together.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        let cpu = (self.cpu != self.memory).then_some(&self.cpu);
+        let pids = (self.pids != self.memory && self.pids != self.cpu).then_some(&self.pids);
+        std::iter::once(&self.memory).chain(cpu).chain(pids).filter(|dir| is_there(dir))
+    }
+
+    /// All of them.
+    fn everywhere(&self) -> impl Iterator<Item = &PathBuf> {
+        self.directories().chain(&self.io)
+    }
 }
 
 impl Cgroups {
     /// Finds the hierarchies and prepares `shoal/HASH` in them.
     pub fn prepare(state_dir: &Path) -> Result<Cgroups, CgroupError> {
         let relative = PathBuf::from("shoal").join(hash_name(state_dir));
+        let disk_of = state_dir.to_owned();
         if is_cgroup2_unified_mode() {
             let dir = unified::prepare(&relative)?;
-            let parent = Group { memory: dir.clone(), cpu: dir.clone(), pids: dir, v2: true };
-            return Ok(Cgroups { parent });
+            let parents =
+                Parents { memory: dir.clone(), cpu: dir.clone(), pids: dir, io: None, v2: true, disk_of };
+            return Ok(Cgroups { parents: Rc::new(parents) });
         }
         let v1 = V1::new();
-        let at = |controller: Controllers, name| {
-            let mount = v1.get_mount_point(controller).ok_or(CgroupError::Controller(name))?;
-            Ok::<_, CgroupError>(mount.0.join(&relative))
+        let at = |controller| Some(v1.get_mount_point(controller)?.0.join(&relative));
+        let need = |controller, name| at(controller).ok_or(CgroupError::Controller(name));
+        let parents = Parents {
+            memory: need(Controllers::Mem, "memory")?,
+            cpu: need(Controllers::Cpu, "cpu")?,
+            pids: need(Controllers::Pids, "pids")?,
+            io: at(Controllers::BlkIo),
+            v2: false,
+            disk_of,
         };
-        let (memory, cpu) = (at(Controllers::Mem, "memory")?, at(Controllers::Cpu, "cpu")?);
-        let parent = Group { memory, cpu, pids: at(Controllers::Pids, "pids")?, v2: false };
-        for dir in parent.directories() {
+        for dir in parents.directories() {
             make_all(dir)?;
         }
-        Ok(Cgroups { parent })
+        limits::period_is_usual(&parents.cpu)?;
+        Ok(Cgroups { parents: Rc::new(parents) })
+    }
+
+    /// The same with those controllers alone that this process, which is not root, may use. Perhaps none.
+    pub fn prepare_available(state_dir: &Path) -> Cgroups {
+        let relative = PathBuf::from("shoal").join(hash_name(state_dir));
+        let disk_of = state_dir.to_owned();
+        if is_cgroup2_unified_mode() {
+            let (dir, controllers) = unified::prepare_available(&relative).unwrap_or_default();
+            let at = |name| if controllers.contains(&name) { dir.clone() } else { PathBuf::new() };
+            let (memory, cpu, pids) = (at("memory"), at("cpu"), at("pids"));
+            return Cgroups { parents: Rc::new(Parents { memory, cpu, pids, io: None, v2: true, disk_of }) };
+        }
+        let v1 = V1::new();
+        let at = |controller: Controllers| {
+            let dir = v1.get_mount_point(controller).map(|mount| mount.0.join(&relative));
+            dir.filter(|dir| make_all(dir).is_ok())
+        };
+        let need = |controller| at(controller).unwrap_or_default();
+        let (memory, cpu, pids) = (need(Controllers::Mem), need(Controllers::Cpu), need(Controllers::Pids));
+        let io = at(Controllers::BlkIo);
+        Cgroups { parents: Rc::new(Parents { memory, cpu, pids, io, v2: false, disk_of }) }
+    }
+
+    /// Controllers that are not there.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let Parents { memory, cpu, pids, .. } = &*self.parents;
+        let all = [(memory, "memory"), (cpu, "cpu"), (pids, "pids")];
+        all.into_iter().filter(|(dir, _)| !is_there(dir)).map(|(_, name)| name).collect()
+    }
+
+    /// Limits on reading and writing are for the disk of this directory.
+    pub fn with_disk_of(self, dir: &Path) -> Cgroups {
+        Cgroups { parents: Rc::new(Parents { disk_of: dir.to_owned(), ..(*self.parents).clone() }) }
     }
 
     /// The group of an attempt; it need not exist.
     pub fn group(&self, id: &str) -> Group {
-        let Group { memory, cpu, pids, v2 } = &self.parent;
-        Group { memory: memory.join(id), cpu: cpu.join(id), pids: pids.join(id), v2: *v2 }
+        Group { parents: Rc::clone(&self.parents), id: id.to_owned(), io: Cell::new(false) }
     }
 
     /// Attempts that have a group in any hierarchy.
     pub fn existing(&self) -> Vec<String> {
         let mut ids: Vec<String> = self
-            .parent
-            .directories()
+            .parents
+            .everywhere()
             .filter_map(|dir| std::fs::read_dir(dir).ok())
             .flatten()
             .filter_map(|entry| entry.ok())
@@ -58,16 +126,20 @@ impl Cgroups {
 
     /// Removes the parent group, and `shoal` itself when no other runner uses it.
     pub fn remove(&self) {
-        if self.parent.remove().is_ok() {
-            for dir in self.parent.directories() {
+        for dir in self.parents.everywhere() {
+            if std::fs::remove_dir(dir).is_ok() {
                 let _ = dir.parent().map(std::fs::remove_dir);
             }
         }
     }
 }
 
+pub(super) fn is_there(dir: &Path) -> bool {
+    !dir.as_os_str().is_empty()
+}
+
 /// Makes a group and those above it. Another runner that ends may remove `shoal` between the two, so a vanished parent is made again.
-fn make_all(dir: &Path) -> Result<(), CgroupError> {
+pub(super) fn make_all(dir: &Path) -> Result<(), CgroupError> {
     /// Other runners that would have to end in just these moments.
     const TRIES: usize = 8;
     let mut result = Ok(());

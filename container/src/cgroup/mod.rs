@@ -1,18 +1,27 @@
 //! Limits and accounting of attempts: one group for each, `shoal/HASH/ID` in every hierarchy that carries the memory, cpu or
 //! pids controller, where HASH stands for the runner's state directory, so that several nodes share a machine.
 //!
-//! cgroups-rs gives the layout of v1 and the setters; every value is read back, because its `apply` drops errors and an unlimited
-//! task is worse than none. Creation, joining, killing, the OOM count and removal are our own few lines: the crate's differ by version
-//! in ways that lose errors or sleep.
+//! cgroups-rs gives the layout of v1. Everything else is our own few lines: its setters drop errors or differ by version, open each
+//! file twice to set it and read it back (which costs a start 60 us more than one descriptor does), and an unlimited task is worse than none.
+//! Only a runner that is not root may go without a controller that it cannot get, and then says so.
 
+mod disk;
+mod file;
+mod freeze;
 mod layout;
 mod limits;
+mod oom;
 mod unified;
 
 pub use layout::Cgroups;
+pub use oom::OomWatch;
 
+use layout::Parents;
+use rustix::process::Pid;
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Why a group could not be made, limited or joined.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +47,6 @@ pub enum CgroupError {
         /// The cause.
         source: io::Error,
     },
-    /// The crate's setter failed.
-    #[error("cannot set a limit in {path}: {source}")]
-    Set {
-        /// The group.
-        path: PathBuf,
-        /// The cause.
-        source: cgroups_rs::fs::error::Error,
-    },
     /// The kernel holds another value than the one written.
     #[error("{path} is {found:?} after {wanted} was written")]
     NotHeld {
@@ -55,6 +56,12 @@ pub enum CgroupError {
         wanted: String,
         /// What it reads.
         found: String,
+    },
+    /// There is nothing to limit reading and writing on.
+    #[error("reading and writing cannot be limited: {path} is on no single disk")]
+    NoDisk {
+        /// The directory whose disk it would have been.
+        path: PathBuf,
     },
 }
 
@@ -67,17 +74,17 @@ impl CgroupError {
 /// The group of one attempt, in all its hierarchies.
 #[derive(Debug, Clone)]
 pub struct Group {
-    memory: PathBuf,
-    cpu: PathBuf,
-    pids: PathBuf,
-    v2: bool,
+    parents: Rc<Parents>,
+    id: String,
+    /// Whether this process has made the group of the blkio hierarchy, which only attempts with such a limit have.
+    io: Cell<bool>,
 }
 
 impl Group {
     /// Makes the group's directories. An existing one is an error: it would bring its old limits and counters.
     pub fn create(&self) -> Result<(), CgroupError> {
         for dir in self.directories() {
-            std::fs::create_dir(dir).map_err(|e| CgroupError::file("make", dir, e))?;
+            std::fs::create_dir(&dir).map_err(|e| CgroupError::file("make", &dir, e))?;
         }
         Ok(())
     }
@@ -85,69 +92,114 @@ impl Group {
     /// Moves the calling process, which must be single-threaded, into the group.
     pub fn join(&self) -> Result<(), CgroupError> {
         // v1: `tasks` moves one thread and skips the lock that `cgroup.procs` takes over all processes of the system.
-        let file = if self.v2 { "cgroup.procs" } else { "tasks" };
-        for dir in self.directories() {
-            write(&dir.join(file), "0")?;
+        let list = if self.is_v2() { "cgroup.procs" } else { "tasks" };
+        let io = self.parents.io.iter().filter(|_| self.io.get()).map(|parent| parent.join(&self.id));
+        for dir in self.directories().chain(io) {
+            file::write(&dir.join(list), "0")?;
         }
         Ok(())
     }
 
-    /// Whether the kernel killed a process of the group for lack of memory. To be asked after the end and before the removal.
-    pub fn oom_killed(&self) -> bool {
-        let file = if self.v2 { "memory.events" } else { "memory.oom_control" };
-        let text = std::fs::read_to_string(self.memory.join(file)).unwrap_or_default();
-        text.lines().filter_map(|line| line.split_once(' ')).any(|(key, count)| {
-            matches!(key, "oom_kill" | "oom_group_kill") && count.trim().parse::<u64>().is_ok_and(|n| n > 0)
-        })
-    }
-
     /// Whether a process is in it.
     pub fn populated(&self) -> bool {
-        self.directories()
+        self.everywhere()
             .any(|dir| std::fs::read(dir.join("cgroup.procs")).is_ok_and(|list| !list.is_empty()))
+    }
+
+    /// The processes in it.
+    pub fn members(&self) -> Vec<Pid> {
+        let lists =
+            self.everywhere().filter_map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok());
+        let mut pids: Vec<Pid> =
+            lists.flat_map(|list| list.lines().filter_map(parse_pid).collect::<Vec<_>>()).collect();
+        pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        pids.dedup();
+        pids
     }
 
     /// Sends SIGKILL to all that is in the group: the last resort when a stub cannot be reached.
     pub fn kill(&self) {
-        if self.v2 && std::fs::write(self.pids.join("cgroup.kill"), "1").is_ok() {
+        if self.is_v2() && self.directories().any(|dir| std::fs::write(dir.join("cgroup.kill"), "1").is_ok())
+        {
             return;
         }
-        for dir in self.directories() {
-            let members = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            for pid in members.lines().filter_map(|l| rustix::process::Pid::from_raw(l.parse().ok()?)) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+        for pid in self.members() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 
     /// Removes the directories that exist. An error means that one is still populated: ask again later.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        for dir in self.directories() {
-            match std::fs::remove_dir(dir) {
+        for dir in self.everywhere() {
+            match std::fs::remove_dir(&dir) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(CgroupError::file("remove", dir, e)),
+                Err(e) => return Err(CgroupError::file("remove", &dir, e)),
             }
         }
         Ok(())
     }
 
-    /// Each directory once, also where hierarchies are mounted together.
-    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
-        let cpu = (self.cpu != self.memory).then_some(&self.cpu);
-        let pids = (self.pids != self.memory && self.pids != self.cpu).then_some(&self.pids);
-        std::iter::once(&self.memory).chain(cpu).chain(pids)
+    /// Makes the group of the blkio hierarchy; where it is.
+    fn make_io(&self) -> Result<PathBuf, CgroupError> {
+        let parent = self.parents.io.as_ref().ok_or(CgroupError::Controller("blkio"))?;
+        layout::make_all(parent)?;
+        let dir = parent.join(&self.id);
+        std::fs::create_dir(&dir).map_err(|e| CgroupError::file("make", &dir, e))?;
+        self.io.set(true);
+        Ok(dir)
+    }
+
+    /// The directories that every attempt has.
+    fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.parents.directories().map(|parent| parent.join(&self.id))
+    }
+
+    /// All that an attempt may have.
+    fn everywhere(&self) -> impl Iterator<Item = PathBuf> {
+        self.directories().chain(self.parents.io.iter().map(|parent| parent.join(&self.id)))
+    }
+
+    fn is_v2(&self) -> bool {
+        self.parents.v2
+    }
+
+    /// The group of all attempts, in some hierarchy; v2 has only one.
+    fn any_parent(&self) -> Result<&PathBuf, CgroupError> {
+        self.parents.directories().next().ok_or(CgroupError::Controller("io"))
+    }
+
+    fn has_memory(&self) -> bool {
+        layout::is_there(&self.parents.memory)
+    }
+
+    /// A directory on the disk that a limit on reading and writing is for.
+    fn disk_of(&self) -> &Path {
+        &self.parents.disk_of
+    }
+
+    fn memory(&self, file: &str) -> PathBuf {
+        path(&self.parents.memory, &self.id, file)
+    }
+
+    fn cpu(&self, file: &str) -> PathBuf {
+        path(&self.parents.cpu, &self.id, file)
+    }
+
+    fn pids(&self, file: &str) -> PathBuf {
+        path(&self.parents.pids, &self.id, file)
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
-    // Opened without O_CREAT, so that a missing control file is an error and not a new file's EACCES.
-    let mut file =
-        std::fs::OpenOptions::new().write(true).open(path).map_err(|e| CgroupError::file("open", path, e))?;
-    io::Write::write_all(&mut file, text.as_bytes()).map_err(|e| CgroupError::file("write", path, e))
+/// In one allocation, which `join` twice is not.
+fn path(parent: &Path, id: &str, file: &str) -> PathBuf {
+    let mut path = PathBuf::with_capacity(parent.as_os_str().len() + id.len() + file.len() + 2);
+    path.push(parent);
+    path.push(id);
+    path.push(file);
+    path
 }
 
-fn read(path: &Path) -> Result<String, CgroupError> {
-    let text = std::fs::read_to_string(path).map_err(|e| CgroupError::file("read", path, e))?;
-    Ok(text.trim_end().to_owned())
+fn parse_pid(line: &str) -> Option<Pid> {
+    Pid::from_raw(line.parse().ok()?)
 }

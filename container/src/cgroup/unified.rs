@@ -1,7 +1,8 @@
 //! Where the groups are on a machine that has cgroup v2 alone, and how the controllers get there. A group of v2 hands controllers down only
 //! while no process is in it, and only those that it was handed itself.
 
-use super::{CgroupError, read, write};
+use super::CgroupError;
+use super::file::{read, write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,16 @@ const TRIES: usize = 8;
 /// Makes the parent group of a runner's attempts, ready to limit them.
 pub fn prepare(relative: &Path) -> Result<PathBuf, CgroupError> {
     let membership = read(Path::new("/proc/self/cgroup"))?;
-    prepare_below(&base(Path::new(MOUNT), &membership), relative)
+    prepare_below(&base(Path::new(MOUNT), &membership), relative, &CONTROLLERS)
+}
+
+/// The same with those controllers that are there, and which: systemd hands a user's session not all of them.
+pub fn prepare_available(relative: &Path) -> Result<(PathBuf, Vec<&'static str>), CgroupError> {
+    let membership = read(Path::new("/proc/self/cgroup"))?;
+    let base = base(Path::new(MOUNT), &membership);
+    let available = read(&base.join("cgroup.controllers"))?;
+    let controllers: Vec<_> = CONTROLLERS.into_iter().filter(|name| has(&available, name)).collect();
+    Ok((prepare_below(&base, relative, &controllers)?, controllers))
 }
 
 /// The nearest group around this process that was delegated to it: a limit on the service is then one on its tasks too, as whoever
@@ -43,41 +53,42 @@ fn is_delegated(dir: &Path) -> bool {
 
 /// Makes the groups from `base` down and hands the controllers on, level by level. Another runner that ends may remove the shared
 /// one among them in between, and a third make it anew without controllers: then all of it once more.
-fn prepare_below(base: &Path, relative: &Path) -> Result<PathBuf, CgroupError> {
-    delegate(base)?;
-    let mut result = descend(base, relative);
+fn prepare_below(base: &Path, relative: &Path, controllers: &[&'static str]) -> Result<PathBuf, CgroupError> {
+    delegate(base, controllers)?;
+    let mut result = descend(base, relative, controllers);
     for _ in 1..TRIES {
         if result.is_ok() {
             break;
         }
-        result = descend(base, relative);
+        result = descend(base, relative, controllers);
     }
     result
 }
 
-fn descend(base: &Path, relative: &Path) -> Result<PathBuf, CgroupError> {
+fn descend(base: &Path, relative: &Path, controllers: &[&'static str]) -> Result<PathBuf, CgroupError> {
     let mut dir = base.to_owned();
     for part in relative {
         dir.push(part);
         make(&dir)?;
-        delegate(&dir)?;
+        delegate(&dir, controllers)?;
     }
     Ok(dir)
 }
 
 /// Lets the children of a group use the controllers. Where the group still holds processes (the top of a container does, and a service's
 /// own group), they are first moved into a leaf beside ours.
-fn delegate(dir: &Path) -> Result<(), CgroupError> {
+fn delegate(dir: &Path, controllers: &[&'static str]) -> Result<(), CgroupError> {
     let control = dir.join("cgroup.subtree_control");
     let available = read(&dir.join("cgroup.controllers"))?;
-    if let Some(controller) = CONTROLLERS.into_iter().find(|name| !has(&available, name)) {
+    if let Some(controller) = controllers.iter().copied().find(|name| !has(&available, name)) {
         return Err(CgroupError::NotDelegated { controller, group: dir.to_owned() });
     }
     let enabled = read(&control)?;
-    if CONTROLLERS.iter().all(|name| has(&enabled, name)) {
+    if controllers.iter().all(|name| has(&enabled, name)) {
         return Ok(());
     }
-    let hand_down = || write(&control, "+cpu +memory +pids");
+    let all: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
+    let hand_down = || write(&control, &all.join(" "));
     let mut result = hand_down();
     for _ in 1..TRIES {
         if !matches!(&result, Err(CgroupError::File { source, .. }) if source.raw_os_error() == Some(libc::EBUSY))
@@ -88,6 +99,15 @@ fn delegate(dir: &Path) -> Result<(), CgroupError> {
         result = hand_down();
     }
     result
+}
+
+/// Lets the attempts below `parent` use the io controller, if whoever is above has left it to us. Not done at the start: a controller costs
+/// every group something. What came of it is seen by the file that a group then has.
+pub fn hand_down_io(parent: &Path) {
+    let above: Vec<&Path> = parent.ancestors().take_while(|dir| dir.starts_with(MOUNT)).collect();
+    for dir in above.into_iter().rev() {
+        let _ = write(&dir.join("cgroup.subtree_control"), "+io");
+    }
 }
 
 /// Moves the processes of a group into its leaf.
@@ -122,7 +142,7 @@ mod tests {
     fn a_missing_controller_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
-        let error = prepare_below(dir.path(), Path::new("shoal")).unwrap_err().to_string();
+        let error = prepare_below(dir.path(), Path::new("shoal"), &CONTROLLERS).unwrap_err().to_string();
         assert!(error.contains("the pids cgroup controller"), "{error}");
         assert!(error.contains(dir.path().to_str().unwrap()), "{error}");
     }

@@ -1,5 +1,6 @@
 //! The attempts a runner knows: alive, being cleaned up, or ended and not yet forgotten.
 
+use super::stuck::Killed;
 use crate::deadline::DeadlinePage;
 use crate::protocol::{End, Report};
 use crate::slot::Slot;
@@ -50,8 +51,10 @@ pub struct Alive {
     pub page: Option<Rc<DeadlinePage>>,
     /// When to kill the stub itself because it did not end in time, on the boot-time clock.
     pub kill_at_ms: Option<u64>,
-    /// Why the runner killed it.
-    pub killed: Option<&'static str>,
+    /// Whether its program is known to have been executed.
+    pub started: bool,
+    /// That the runner killed it.
+    pub killed: Option<Killed>,
 }
 
 /// What an attempt has of the runner's.

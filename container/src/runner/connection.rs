@@ -111,6 +111,7 @@ impl Runner {
                 self.tell(&Event::Ended { id, end });
             }
         }
+        self.tell_stuck();
     }
 
     /// Writes what the socket takes now.

@@ -1,7 +1,7 @@
 //! The end of an attempt: the stub is reaped, its record read, the out-of-memory count taken, the control group removed, the server told.
 
-use super::Runner;
 use super::attempt::{Alive, Happening, Lent, Phase, untoken};
+use super::{Runner, stuck};
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Cause, End, Event};
@@ -17,6 +17,8 @@ const REMOVAL_RETRY_MS: u64 = 2;
 pub(super) const REMOVAL_RETRY_MS_MAX: u64 = 500;
 /// as long as a process is in it, and else so often: then something that is not ours holds it, and the end is told all the same.
 const REMOVALS_MAX: u32 = 10;
+/// With a process in it after so many removals, [`stuck::STUCK_AFTER_MS`] have passed: 9 of them take the first second.
+const STUCK_AFTER_REMOVALS: u32 = 9 + (stuck::STUCK_AFTER_MS / REMOVAL_RETRY_MS_MAX) as u32;
 
 impl Runner {
     /// Something happened to an attempt.
@@ -35,6 +37,7 @@ impl Runner {
         let mut byte = [0];
         // Closing the pipe ends the watch on it.
         if rustix::io::read(&report, &mut byte).is_ok_and(|n| n == 1) && byte[0] == STARTED {
+            alive.started = true;
             failpoint!("runner.before_started");
             let event = Event::Started { id: attempt.id.clone(), pid: alive.pid.as_raw_nonzero().get() };
             self.tell(&event);
@@ -56,9 +59,15 @@ impl Runner {
                 None => format!("exited with {}", status.exit_status().unwrap_or(-1)),
             });
         let dir = AttemptDir::at(&self.options.attempts_dir, &attempt.id);
-        let group = self.cgroups.group(&attempt.id);
+        let oom_killed = self.cgroups.group(&attempt.id).oom_killed();
         failpoint!("runner.before_conclude");
-        let end = conclude(&dir, alive, &how, group.oom_killed());
+        let end = match dir.open_status() {
+            Ok(status) => conclude(&dir, status.as_fd(), oom_killed, || unseen(alive, &how, oom_killed)),
+            Err(_) => {
+                let cause = Cause::Vanished(format!("its stub {how} and its status cannot be opened"));
+                End { cause, oom_killed, log_truncated: false }
+            }
+        };
         let removing = Phase::Removing { end, tries: 0, at_ms: 0 };
         if let Phase::Alive(alive) = std::mem::replace(&mut attempt.phase, removing) {
             match alive.lent {
@@ -80,6 +89,11 @@ impl Runner {
             let delay_ms = REMOVAL_RETRY_MS << (*tries).min(8);
             *at_ms = boottime_ms() + delay_ms.min(REMOVAL_RETRY_MS_MAX);
             *tries += 1;
+            group.thaw();
+            if *tries == STUCK_AFTER_REMOVALS {
+                let event = Event::Stuck { id: attempt.id.clone(), why: stuck::describe(&group) };
+                self.tell(&event);
+            }
             return;
         }
         let (id, end) = (attempt.id.clone(), end.clone());
@@ -94,31 +108,51 @@ impl Runner {
     }
 }
 
-/// What the record says, or what can be said without one. The end is then recorded, so that a later runner says the same.
-fn conclude(dir: &AttemptDir, alive: &Alive, how: &str, oom_killed: bool) -> End {
-    let Ok(status) = dir.open_status() else {
-        let cause = Cause::Vanished(format!("its stub {how} and its status cannot be opened"));
-        return End { cause, oom_killed, log_truncated: false };
-    };
-    if let Some(StatusRecord { cause, log_truncated, .. }) = StatusRecord::read(status.as_fd()) {
-        return End { cause, oom_killed, log_truncated };
-    }
-    let why = match alive.killed {
-        Some(why) => format!("killed: {why}"),
+/// What ended an attempt of which nothing is recorded.
+fn unseen(alive: &Alive, how: &str, oom_killed: bool) -> Cause {
+    Cause::Vanished(match &alive.killed {
+        Some(killed) => format!("killed: {}", killed.why),
+        // Where the runner may not protect its stubs from that, the kernel sometimes kills them too, and with them all that is left.
+        None if oom_killed && alive.started => return Cause::Signal(libc::SIGKILL as u8),
         None if alive.page.as_ref().is_some_and(|page| page.passed()) => {
             "the node's deadline passed, so the container ended itself".to_owned()
         }
         None => format!("its stub {how} and left no status"),
-    };
-    vanished(dir, status.as_fd(), why, oom_killed)
+    })
 }
 
-/// The end of an attempt whose wait status nobody saw, recorded.
-pub(super) fn vanished(dir: &AttemptDir, status: BorrowedFd<'_>, why: String, oom_killed: bool) -> End {
-    let log_truncated =
-        StartRecord::read(status).is_some_and(|record| dir.log_bytes() > record.start.log_bytes_max);
-    let cause = Cause::Vanished(why);
-    // If it cannot be written, a later runner comes to the same end in other words.
-    let _ = StatusRecord::new(cause.clone(), log_truncated).append(status);
-    End { cause, oom_killed, log_truncated }
+/// What the record says, or else what `unseen` does. What the record does not say is added to it, so that a later runner, which has no control group to ask,
+/// says the same. (If it cannot be written, that runner comes to nearly the same end in other words.)
+pub(super) fn conclude(
+    dir: &AttemptDir,
+    status: BorrowedFd<'_>,
+    oom_killed: bool,
+    unseen: impl FnOnce() -> Cause,
+) -> End {
+    let recorded = StatusRecord::read(status);
+    let complete = recorded.as_ref().is_some_and(|record| record.oom_killed || !oom_killed);
+    let record = recorded.unwrap_or_else(|| {
+        let truncated =
+            StartRecord::read(status).is_some_and(|record| dir.log_bytes() > record.start.log_bytes_max);
+        StatusRecord::new(unseen(), truncated)
+    });
+    if complete {
+        return record.into_end();
+    }
+    let cause = if oom_killed { out_of_memory(record.cause) } else { record.cause };
+    let record = StatusRecord { cause, oom_killed, ..record };
+    let _ = record.append(status);
+    record.into_end()
+}
+
+/// What failed for lack of memory says so.
+fn out_of_memory(cause: Cause) -> Cause {
+    match cause {
+        Cause::Setup(what) => {
+            Cause::Setup(format!("out of memory: the attempt's limit is too small to start it: {what}"))
+        }
+        // Whether its program had begun is not known.
+        Cause::Vanished(what) => Cause::Vanished(format!("out of memory: {what}")),
+        cause => cause,
+    }
 }

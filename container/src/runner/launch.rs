@@ -124,7 +124,8 @@ impl Runner {
                 let reusable = secluded && start.net == Net::Loopback;
                 let lent = Lent::Slot { slot, reusable };
                 let (report, page) = (Some(report), Some(page));
-                let alive = Alive { pid, pidfd, report, page, lent, kill_at_ms: None, killed: None };
+                let alive =
+                    Alive { pid, pidfd, report, page, lent, kill_at_ms: None, started: false, killed: None };
                 self.watch_alive(start.id.clone(), alive);
                 Ok(())
             }

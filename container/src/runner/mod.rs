@@ -14,6 +14,7 @@ mod requests;
 mod scan;
 mod server_user;
 mod state;
+mod stuck;
 mod timers;
 mod unpack;
 
@@ -149,7 +150,7 @@ impl Runner {
         stub::devices::prepare_template(&devices)?;
         let network =
             slot::network::own().map_err(|e| RunnerError::system("open the network namespace", e))?;
-        let cgroups = Cgroups::prepare(state.path())?;
+        let cgroups = Cgroups::prepare(state.path())?.with_disk_of(&options.attempts_dir);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| RunnerError::system("make an epoll", e))?;
         // SIGCHLD and the stop signal are never read here, but blocked: stubs are born with this mask and must not lose a signal.

@@ -2,6 +2,7 @@
 
 use super::Runner;
 use super::attempt::Phase;
+use super::stuck::Killed;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Event, Request, VERSION};
@@ -116,7 +117,7 @@ impl Runner {
     pub(super) fn kill(&mut self, number: u64, why: &'static str) {
         let Some(attempt) = self.attempts.get_mut(number) else { return };
         let Phase::Alive(alive) = &mut attempt.phase else { return };
-        alive.killed.get_or_insert(why);
+        alive.killed.get_or_insert_with(|| Killed::now(why));
         alive.kill_at_ms = None;
         let _ = pidfd_send_signal(&alive.pidfd, Signal::KILL);
     }

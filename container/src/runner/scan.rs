@@ -3,12 +3,12 @@
 
 use super::Runner;
 use super::attempt::{Alive, Lent, Phase};
-use super::end::{REMOVAL_RETRY_MS_MAX, vanished};
+use super::end::{REMOVAL_RETRY_MS_MAX, conclude};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
-use crate::protocol::End;
-use crate::record::{self, AttemptDir, StartRecord, StatusRecord};
+use crate::protocol::Cause;
+use crate::record::{self, AttemptDir, StartRecord};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -41,17 +41,13 @@ impl Runner {
             slot.inspect(|number| self.slots.reserve(*number));
             let page = record.and_then(|record| self.page(&record.start.deadline_page).ok());
             let lent = Lent::Number(slot);
-            let alive = Alive { pid, pidfd, report: None, page, lent, kill_at_ms: None, killed: None };
+            let alive =
+                Alive { pid, pidfd, report: None, page, lent, kill_at_ms: None, started: true, killed: None };
             return self.watch_alive(id, alive);
         }
         let oom_killed = self.cgroups.group(&id).oom_killed();
-        let end = match StatusRecord::read(status.as_fd()) {
-            Some(record) => End { cause: record.cause, oom_killed, log_truncated: record.log_truncated },
-            None => {
-                let why = "its stub was gone when the runner came back".to_owned();
-                vanished(dir, status.as_fd(), why, oom_killed)
-            }
-        };
+        let unseen = || Cause::Vanished("its stub was gone when the runner came back".to_owned());
+        let end = conclude(dir, status.as_fd(), oom_killed, unseen);
         // The lock goes before the last processes of the namespace do: the end is told once the group is empty, and not before.
         let number = self.attempts.insert(id, Phase::Removing { end, tries: 0, at_ms: 0 });
         self.remove_group(number);

@@ -1,7 +1,7 @@
 //! The runner's timers: computed from the state at each turn of the loop rather than kept beside it.
 
 use super::Runner;
-use super::attempt::Phase;
+use super::attempt::{Alive, Phase};
 use crate::deadline::{boottime_ms, boottime_ns};
 
 /// Sleep no longer: the kernel's poll takes no more than 31 bits of milliseconds, and deadlines come from outside.
@@ -14,8 +14,10 @@ impl Runner {
             return Some(0);
         }
         let attempts = self.attempts.iter_live().filter_map(|attempt| match &attempt.phase {
-            Phase::Alive(alive) if alive.killed.is_some() => None,
             Phase::Alive(alive) => {
+                if let Some(killed) = &alive.killed {
+                    return Some(killed.look_at_ms);
+                }
                 // Rounded up: a deadline that is not over yet must not wake us over and over.
                 let deadline = alive.page.as_ref().map(|page| page.read().div_ceil(1_000_000));
                 deadline.into_iter().chain(alive.kill_at_ms).min()
@@ -39,7 +41,8 @@ impl Runner {
         for number in self.attempts.live() {
             let Some(attempt) = self.attempts.get_mut(number) else { continue };
             match &attempt.phase {
-                Phase::Alive(alive) if alive.killed.is_some() => {}
+                Phase::Alive(Alive { killed: Some(killed), .. }) if killed.look_at_ms > now_ms => {}
+                Phase::Alive(Alive { killed: Some(_), .. }) => self.look_at_killed(number),
                 Phase::Alive(alive) if alive.page.as_ref().is_some_and(|page| page.read() <= now_ns) => {
                     // The stub does this itself; this is for a stub that a disk has stopped.
                     self.kill(number, "the node's deadline passed");

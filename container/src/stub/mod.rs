@@ -9,6 +9,7 @@ pub mod devices;
 pub mod error;
 pub mod log;
 mod mounts;
+mod oom;
 mod overlay;
 mod privileges;
 mod proc;
@@ -121,6 +122,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     job.group.limit(&job.start.limits)?;
     job.group.join()?;
     failpoint!("stub.joined");
+    let oom = job.group.watch_oom()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     sys::leave_session_keyring().step("leave the session keyring")?;
     die_past_deadline(job);
@@ -130,7 +132,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     root::enter(job)?;
     failpoint!("stub.root");
     privileges::hide()?;
-    supervise::run(job)
+    supervise::run(job, oom)
 }
 
 fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {

@@ -29,6 +29,10 @@ pub fn execute(command: &[String], environment: &BTreeMap<String, String>) -> Ca
             Some(libc::ENOENT | libc::ENOTDIR) if !exists(candidate) => {}
             // As in a shell: a file that may not be executed does not end the search, but is what is told if nothing else is found.
             Some(libc::EACCES) => refused = refused.or(Some(not_executable(candidate, &error))),
+            // Nothing is wrong with the program.
+            Some(libc::ENOMEM | libc::EAGAIN) => {
+                return Cause::Setup(format!("execute {candidate}: {error}"));
+            }
             _ => return not_executable(candidate, &error),
         }
     }

@@ -2,7 +2,9 @@
 
 use super::error::{SetupError, Step};
 use super::log::{LogWriter, Pumped};
+use super::oom::OomKill;
 use super::{EXIT_DEADLINE, Job, STARTED, privileges, task};
+use crate::cgroup::OomWatch;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::Cause;
@@ -19,7 +21,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts the task and stays with it; returns only when it could not be started at all.
-pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
+pub fn run(job: &Job<'_>, oom: Option<OomWatch>) -> Result<Infallible, SetupError> {
     let signals = sys::block_and_open_signalfd(&[libc::SIGCHLD, libc::SIGTERM, sys::stop_signal()])
         .step("open a signalfd")?;
     let deadline = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
@@ -53,6 +55,7 @@ pub fn run(job: &Job<'_>) -> Result<Infallible, SetupError> {
         deadline,
         armed_ns: 0,
         exec_failure: failure,
+        oom: oom.map(OomKill::new),
         output: Some(output),
         log: LogWriter::new(job.log, job.log_index, job.start.log_bytes_max),
         limit_at_ms: (time_limit_ms > 0).then(|| boottime_ms().saturating_add(time_limit_ms)),
@@ -77,6 +80,8 @@ struct Supervisor<'a> {
     armed_ns: u64,
     /// Why the task's program was not executed, if it was not.
     exec_failure: Option<Cause>,
+    /// Where one process killed for lack of memory must take the others with it by our hand.
+    oom: Option<OomKill>,
     output: Option<OwnedFd>,
     log: LogWriter<'a>,
     /// When the time limit ends, on the boot-time clock.
@@ -95,6 +100,9 @@ impl Supervisor<'_> {
             }
             let ready = self.wait()?;
             self.keep_deadline();
+            if self.oom.as_mut().is_some_and(|oom| oom.look(ready.oom)) {
+                sys::signal_all(libc::SIGKILL);
+            }
             if ready.signals {
                 self.read_signals()?;
             }
@@ -109,17 +117,22 @@ impl Supervisor<'_> {
         let mut fds =
             vec![PollFd::new(&self.deadline, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
         let output = self.output.as_ref().map(|fd| push(&mut fds, fd));
+        // Last, so that what led to an end is seen no later than the end.
+        let oom = self.oom.as_ref().map(|oom| push(&mut fds, oom));
         let timeout = self.next_timer_ms().map(|at| timespec_ms(at.saturating_sub(boottime_ms())));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).step("wait"),
         }
         let ready = |index: usize| !fds[index].revents().is_empty();
-        Ok(Ready { signals: ready(1), output: output.is_some_and(ready) })
+        Ok(Ready { signals: ready(1), output: output.is_some_and(ready), oom: oom.is_some_and(ready) })
     }
 
     fn next_timer_ms(&self) -> Option<u64> {
-        [self.limit_at_ms, self.kill_at_ms].into_iter().flatten().min()
+        [self.limit_at_ms, self.kill_at_ms, self.oom.as_ref().and_then(OomKill::look_at_ms)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Ends the container when the deadline has passed, and else sets the timer on it if it has moved. The page is read again at each turn,
@@ -232,6 +245,9 @@ impl Supervisor<'_> {
         if self.timed_out {
             return Cause::TimeLimit;
         }
+        if self.oom.as_mut().is_some_and(|oom| oom.look(false)) {
+            return Cause::Signal(libc::SIGKILL as u8);
+        }
         let status = self.main_status.expect("asked only once the main process was reaped");
         match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Cause::Code(code as u8),
@@ -244,10 +260,11 @@ impl Supervisor<'_> {
 struct Ready {
     signals: bool,
     output: bool,
+    oom: bool,
 }
 
 /// Adds a descriptor to poll for reading; its index.
-fn push<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: &'fd OwnedFd) -> usize {
+fn push<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: &'fd impl AsFd) -> usize {
     fds.push(PollFd::new(fd, PollFlags::IN));
     fds.len() - 1
 }

@@ -1,0 +1,51 @@
+//! Where the kernel kills only one process for lack of memory (v1), the task ends as a whole all the same: what is left after that is
+//! rarely what its author thought of, and what the parent of the killed process makes of it is anybody's guess.
+
+use crate::cgroup::OomWatch;
+use crate::deadline::boottime_ms;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The hint comes before the kill, which takes the kernel no longer than this; and no kill follows where something was dying already.
+const KILL_TAKES_MS: u64 = 1_000;
+/// Between looks in that time.
+const LOOKS_MS: u64 = 2;
+
+/// The watch, and where it stands.
+pub struct OomKill {
+    watch: OomWatch,
+    killed: bool,
+    /// Since a hint: until when to look for a kill, and when next.
+    looking: Option<(u64, u64)>,
+}
+
+impl OomKill {
+    /// Nothing has happened yet.
+    pub fn new(watch: OomWatch) -> OomKill {
+        OomKill { watch, killed: false, looking: None }
+    }
+
+    /// When to look again.
+    pub fn look_at_ms(&self) -> Option<u64> {
+        self.looking.map(|(_, at)| at)
+    }
+
+    /// Whether a process was killed for lack of memory, as far as there was a hint of it. `hinted` when the event can be read.
+    pub fn look(&mut self, hinted: bool) -> bool {
+        if hinted && self.watch.take_event() && !self.killed {
+            let now = boottime_ms();
+            self.looking = Some((now + KILL_TAKES_MS, now));
+        }
+        let Some((until, _)) = self.looking else { return self.killed };
+        let now = boottime_ms();
+        self.killed = self.watch.killed();
+        self.looking = (!self.killed && now < until).then_some((until, now + LOOKS_MS));
+        self.killed
+    }
+}
+
+/// To be polled.
+impl AsFd for OomKill {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.event()
+    }
+}
