@@ -28,7 +28,7 @@ const MASKED: [&str; 11] = [
     "timer_stats",
 ];
 /// Parts of /proc that can be written to: read-only.
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const READ_ONLY: [&str; 6] = ["bus", "fs", "irq", "pressure", "sys", "sysrq-trigger"];
 /// `PROC_SUPER_MAGIC` of linux/magic.h, and the inode of its root (linux/proc_ns.h).
 const MAGIC: u64 = 0x9fa0;
 const ROOT_INODE: u64 = 1;

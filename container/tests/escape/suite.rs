@@ -1,0 +1,117 @@
+//! The suite: a trial for each attempt in each kind of container, a trial for each control, and what is looked at from outside.
+
+use super::arena::{Arena, MODES, capable};
+use super::attempt::{Control, Outcome};
+use super::{attempts, outside};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Made by the first trial that needs it.
+static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
+/// A key of the host.
+pub static KEY: OnceLock<Option<usize>> = OnceLock::new();
+/// What was skipped, and why; how many held.
+static TALLY: Mutex<Tally> = Mutex::new(Tally { held: 0, controls: 0, skipped: BTreeMap::new() });
+
+struct Tally {
+    held: usize,
+    controls: usize,
+    skipped: BTreeMap<String, String>,
+}
+
+/// Runs it as a test program's main.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::from_args();
+    // Into the session of this thread, which all others inherit, the runner's and the controls' as well.
+    KEY.get_or_init(attempts::plant);
+    let mut trials = inside();
+    trials.extend(controls());
+    trials.extend(outside::trials());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    *ARENA.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    summary();
+    conclusion.exit_code()
+}
+
+/// With the arena; one trial at a time. A trial that panics in it leaves it usable: containers are independent.
+pub fn with_arena<T>(action: impl FnOnce(&mut Arena) -> T) -> T {
+    let mut arena = ARENA.lock().unwrap_or_else(PoisonError::into_inner);
+    action(arena.get_or_insert_with(Arena::new))
+}
+
+fn inside() -> Vec<Trial> {
+    let pairs = MODES.into_iter().flat_map(|mode| attempts::all().map(move |attempt| (mode, attempt)));
+    pairs
+        .map(|(mode, attempt)| {
+            let name = format!("{}::{}", mode.name, attempt.name);
+            Trial::test(name.clone(), move || {
+                let results = with_arena(|arena| arena.results(mode));
+                judge(&name, results.outcomes.get(attempt.name), &results.text)
+            })
+        })
+        .collect()
+}
+
+fn judge(name: &str, outcome: Option<&Outcome>, text: &str) -> Result<(), Failed> {
+    let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+    match outcome {
+        Some(Outcome::Held(_)) => tally.held += 1,
+        Some(Outcome::Skipped(why)) => _ = tally.skipped.insert(name.to_owned(), why.clone()),
+        Some(Outcome::Escaped(what)) => return Err(format!("ESCAPED: {what}").into()),
+        Some(Outcome::Broken(why)) => return Err(format!("proves nothing: {why}").into()),
+        None => return Err(format!("the container said nothing about it, but: {text}").into()),
+    }
+    Ok(())
+}
+
+fn controls() -> Vec<Trial> {
+    let controlled = attempts::all().filter(|attempt| !matches!(attempt.control, Control::None(_)));
+    controlled
+        .map(|attempt| {
+            let name = format!("control::{}", attempt.name);
+            Trial::test(name.clone(), move || {
+                let results = with_arena(|arena| arena.control(attempt.control));
+                let mut tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+                match results.outcomes.get(attempt.name) {
+                    Some(Outcome::Escaped(_)) => tally.controls += 1,
+                    Some(Outcome::Skipped(why)) => _ = tally.skipped.insert(name.clone(), why.clone()),
+                    Some(Outcome::Held(text))
+                        if text
+                            .split("; ")
+                            .all(|part| part.ends_with("ENOSYS") || part.ends_with("ENOENT")) =>
+                    {
+                        tally.skipped.insert(name.clone(), format!("this kernel does not have it: {text}"));
+                    }
+                    Some(Outcome::Held(text)) if !capable() => {
+                        tally
+                            .skipped
+                            .insert(name.clone(), format!("root of this machine lacks capabilities: {text}"));
+                    }
+                    other => {
+                        return Err(format!("does not succeed even without protection: {other:?}").into());
+                    }
+                }
+                Ok(())
+            })
+        })
+        .collect()
+}
+
+/// What the numbers of trials do not tell.
+fn summary() {
+    let tally = TALLY.lock().unwrap_or_else(PoisonError::into_inner);
+    let uncontrolled = attempts::all().filter(|attempt| matches!(attempt.control, Control::None(_))).count();
+    println!(
+        "escape suite: {} attempts in {} kinds of containers: {} held, {} skipped; {} controls succeeded, {uncontrolled} attempts have none",
+        attempts::all().count(),
+        MODES.len(),
+        tally.held,
+        tally.skipped.len(),
+        tally.controls,
+    );
+    for (name, why) in &tally.skipped {
+        println!("skipped  {name}: {why}");
+    }
+}
