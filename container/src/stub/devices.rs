@@ -26,6 +26,8 @@ const DEVICES: &str = "dev";
 pub const EMPTY: &str = "empty";
 /// The group that owns terminals, `tty` everywhere.
 const TTY_GROUP: u32 = 5;
+/// Pseudo-terminals of one container; the machine has 4096 for all.
+const TERMINALS_MAX: &str = "64";
 /// Devices, and no programs.
 const SEALED_DEVICES: Attr =
     Attr::MOUNT_ATTR_RDONLY.union(Attr::MOUNT_ATTR_NOSUID).union(Attr::MOUNT_ATTR_NOEXEC);
@@ -83,7 +85,7 @@ pub fn mount(
         .and_then(|()| attach_as(shm.as_fd(), dev.as_fd(), "shm"))
         .step("mount /dev/shm")?;
     let group = host_id(TTY_GROUP).to_string();
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", &group)];
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", &group), ("max", TERMINALS_MAX)];
     let pts = new_filesystem("devpts", &options, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC)?;
     attach_as(pts.as_fd(), dev.as_fd(), "pts").step("mount /dev/pts")?;
     Ok(dev)
