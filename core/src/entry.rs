@@ -142,3 +142,11 @@ pub struct NodeEntry {
     #[serde(flatten)]
     pub unknown: Unknown,
 }
+
+impl NodeEntry {
+    /// Whether tasks with this root may come here. Every node gets an image from the others; that it has images at all is a need of its own
+    /// ([`crate::features`]).
+    pub fn has_root(&self, root: &str) -> bool {
+        crate::image::is_image(root) || self.roots.iter().any(|own| own == root)
+    }
+}

@@ -4,6 +4,7 @@
 //! Persisted in queue and node entries. Words and numbers are open lists, not an enum, so that a need of a newer version is one that an older node
 //! does not offer, instead of one that it overlooks.
 
+use crate::image;
 use crate::spec::{Net, TaskSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,8 @@ use std::fmt;
 
 /// The host's own network.
 pub const NET_HOST: &str = "net:host";
+/// Imported images as roots.
+pub const IMAGES: &str = "images";
 /// What the word for a mount begins with; its name follows.
 const MOUNT: &str = "mount:";
 /// Processes and threads at once.
@@ -66,6 +69,7 @@ impl Features {
     /// What a task needs beside room and a root. What every node gives is not listed, so that ordinary entries stay small.
     pub fn needed_by(spec: &TaskSpec) -> Features {
         let host_net = (spec.net == Net::Host).then(|| NET_HOST.to_owned());
+        let images = image::is_image(&spec.root).then(|| IMAGES.to_owned());
         let mounts = spec.mounts.iter().map(|asked| mount(&asked.name));
         let amounts = [
             (PIDS, u64::from(spec.pids_max), u64::from(PIDS_USUAL)),
@@ -75,7 +79,7 @@ impl Features {
         ];
         let above = amounts.into_iter().filter(|(_, asked, usual)| asked > usual);
         Features {
-            has: host_net.into_iter().chain(mounts).collect(),
+            has: host_net.into_iter().chain(images).chain(mounts).collect(),
             up_to: above.map(|(what, asked, _)| (what.to_owned(), asked)).collect(),
         }
     }
@@ -138,6 +142,7 @@ impl fmt::Display for Offered<'_> {
         match self.0.strip_prefix(MOUNT) {
             Some(name) => write!(f, "the mount {name:?}"),
             None if self.0 == NET_HOST => f.write_str("the host's network"),
+            None if self.0 == IMAGES => f.write_str("images"),
             None => write!(f, "{:?}", self.0),
         }
     }

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod event;
 pub mod features;
 pub mod id;
+pub mod image;
 pub mod node;
 pub mod plan;
 pub mod rendezvous;

@@ -120,7 +120,7 @@ impl Peer {
     pub fn could_hold(&self, shape: &Shape) -> bool {
         self.entry.state == NodeState::Ready
             && self.entry.resources.fits(&shape.resources)
-            && self.entry.roots.contains(&shape.root)
+            && self.entry.has_root(&shape.root)
             && self.entry.offers.meets(&shape.needs)
     }
 }

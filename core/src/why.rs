@@ -36,7 +36,7 @@ fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
     let entry = &peer.entry;
     if entry.state == NodeState::Draining {
         "draining: takes no tasks".to_owned()
-    } else if !entry.roots.contains(&shape.root) {
+    } else if !entry.has_root(&shape.root) {
         format!("has no root \"{}\"", shape.root)
     } else if let Some(lack) = entry.offers.lacks(&shape.needs).next() {
         lack.to_string()

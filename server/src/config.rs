@@ -87,6 +87,9 @@ pub struct Flags {
     /// Bytes kept of each attempt's log
     #[arg(long, env = "SHOALD_LOG_MAX", value_name = "SIZE", default_value = "64MiB")]
     pub log_max: ByteSize,
+    /// Disk that archives and unpacked images may take; what was not needed for longest goes first
+    #[arg(long, env = "SHOALD_IMAGE_CACHE", value_name = "SIZE", default_value = "20GiB")]
+    pub image_cache: ByteSize,
     /// How long a task and its log are kept after its end (the same on all nodes)
     #[arg(long, env = "SHOALD_RETENTION", value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
     pub retention: Duration,
@@ -161,6 +164,8 @@ pub struct Config {
     pub allow: Allow,
     /// Bytes kept of each attempt's log.
     pub log_bytes_max: u64,
+    /// Disk that archives and unpacked images may take.
+    pub image_cache_bytes: u64,
     /// How long tasks and logs are kept after their end.
     pub retention: Duration,
     /// The own member's database may grow to this.
@@ -193,6 +198,13 @@ pub enum ConfigError {
 
 fn bad(flag: &'static str, limit: impl Into<String>, value: impl Into<String>) -> ConfigError {
     ConfigError::Flag { flag, limit: limit.into(), value: value.into() }
+}
+
+impl Config {
+    /// `DATA/images`.
+    pub fn images_dir(&self) -> PathBuf {
+        self.data_dir.join("images")
+    }
 }
 
 impl Flags {
@@ -238,6 +250,7 @@ impl Flags {
             allow: self.allow.validate(&data_dir)?,
             runner_binary: runner_binary(self.runner_binary)?,
             log_bytes_max: self.log_max.as_u64(),
+            image_cache_bytes: self.image_cache.as_u64(),
             retention: self.retention,
             etcd_quota_bytes: self.etcd_quota.as_u64(),
             lease_ttl: self.lease_ttl,

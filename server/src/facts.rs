@@ -27,7 +27,7 @@ pub fn changes(changes: &[Change]) -> Vec<Fact> {
 pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
-        Key::Task(_) | Key::Node(_) => None,
+        Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
     }
 }
 
@@ -37,7 +37,7 @@ fn put(kv: &KeyValue) -> Option<Fact> {
         Key::Queued(task) => read(kv).map(|entry| Fact::Queued { task, entry, created }),
         Key::Running(node, task) => read(kv).map(|entry| Fact::Running { task, node, entry }),
         Key::Node(node) => read(kv).map(|entry| Fact::NodeUp { node, entry, created }),
-        Key::Ended(..) | Key::Task(_) => None,
+        Key::Ended(..) | Key::Task(_) | Key::Image(_) => None,
     }
 }
 
@@ -46,7 +46,7 @@ fn gone(key: &str) -> Option<Fact> {
         Key::Queued(task) => Some(Fact::NotQueued(task)),
         Key::Running(node, task) => Some(Fact::NotRunning { task, node }),
         Key::Node(node) => Some(Fact::NodeDown(node)),
-        Key::Ended(..) | Key::Task(_) => None,
+        Key::Ended(..) | Key::Task(_) | Key::Image(_) => None,
     }
 }
 

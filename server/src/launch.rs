@@ -4,6 +4,7 @@ use crate::config::{Config, RootSource};
 use crate::lease;
 use shoal_container::protocol::{Limits, Mount, Net, Root, Start, User};
 use shoal_core::id::NodeId;
+use shoal_core::image;
 use shoal_core::spec::{self, TaskSpec};
 use shoal_core::task::Task;
 use std::collections::BTreeMap;
@@ -44,6 +45,9 @@ impl Launch {
         let root = match self.roots.get(&spec.root) {
             Some(RootSource::Host) => Root::Host,
             Some(RootSource::Directory(dir)) => Root::Directory(dir.clone()),
+            None if image::is_image(&spec.root) => {
+                Root::Image(spec.root.trim_start_matches(image::PREFIX).to_owned())
+            }
             // The plan gives this node only roots that it registered; a root taken away at a restart fails the launch by its path.
             None => Root::Directory(PathBuf::from("/nonexistent").join(&spec.root)),
         };

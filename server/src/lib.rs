@@ -9,6 +9,7 @@ pub mod counters;
 pub mod data_dir;
 pub mod facts;
 pub mod identity;
+pub mod images;
 pub mod index;
 pub mod journal;
 pub mod launch;

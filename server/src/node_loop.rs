@@ -3,9 +3,11 @@
 
 mod act;
 mod insight;
+mod prepare;
 mod runner_says;
 
 use crate::clock;
+use crate::images::Images;
 use crate::index::Index;
 use crate::journal;
 use crate::propose::Proposer;
@@ -28,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use insight::{Ask, LoopInsight};
+use prepare::Prepared;
 
 /// Between full reconciles behind the watch.
 const RECONCILE: Duration = Duration::from_secs(60);
@@ -48,6 +51,8 @@ pub struct Ports {
     pub journal: mpsc::Sender<journal::Entry>,
     /// What an attempt is started with.
     pub launch: crate::launch::Launch,
+    /// Gets an attempt's image ready; without it, none is.
+    pub images: Option<Arc<Images>>,
     /// The identity that the core found lost.
     pub fenced: watch::Sender<Option<NodeId>>,
     /// Whoever follows tasks.
@@ -74,6 +79,8 @@ struct Done {
     event: Event,
     /// The record of an attempt that this node holds from now on.
     record: Option<Box<Stored<Task>>>,
+    /// A start whose image is ready, or why it is not.
+    prepared: Option<Prepared>,
 }
 
 /// The loop's own state.
@@ -85,6 +92,8 @@ pub struct NodeLoop {
     records: HashMap<TaskId, Box<Stored<Task>>>,
     /// Ends in the journal of the last run that have not been matched with what the runner has.
     journaled: HashMap<AttemptId, Outcome>,
+    /// Attempts whose image is being made ready, and what ends that.
+    preparing: HashMap<AttemptId, CancellationToken>,
     work: JoinSet<Done>,
     actions: Vec<Action>,
     wake: Option<BootMs>,
@@ -99,6 +108,7 @@ impl NodeLoop {
             index: Index::default(),
             records: HashMap::new(),
             journaled: journaled.into_iter().collect(),
+            preparing: HashMap::new(),
             work: JoinSet::new(),
             actions: Vec::new(),
             wake: None,
@@ -138,7 +148,10 @@ impl NodeLoop {
                 self.follow(item);
             }
             while let Some(done) = joined {
-                let Done { event, record } = done?;
+                let Done { event, record, prepared } = done?;
+                if let Some(prepared) = prepared {
+                    self.prepared(prepared).await?;
+                }
                 self.records.extend(record.map(|stored| (stored.value.id, stored)));
                 events.push(event);
                 joined = self.work.try_join_next();

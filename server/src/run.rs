@@ -6,6 +6,8 @@ use crate::clock;
 use crate::config::{Config, RootSource};
 use crate::counters;
 use crate::data_dir::DataDir;
+use crate::images::archives::Archives;
+use crate::images::{self, Images};
 use crate::journal::{self, Journal};
 use crate::launch::Launch;
 use crate::lease::{DEADLINE_PERCENT, Keeper};
@@ -14,7 +16,7 @@ use crate::node_loop::{Ears, LoopInsight, NodeLoop, Ports};
 use crate::propose::Proposer;
 use crate::retention::Retention;
 use crate::runner::{Runner, RunnerConfig};
-use crate::seam::{Api, ApiLimits};
+use crate::seam::{Api, ApiLimits, Insight};
 use crate::space::Space;
 use crate::store::{self, OpenStore};
 use crate::supervisor::Supervisor;
@@ -125,12 +127,30 @@ fn assemble(
     let (proposer, proposer_work) = Proposer::new(store.clone(), identity_seen.clone(), stop.clone());
     supervisor.start("proposer", proposer_work);
 
+    let insight: Arc<dyn Insight> = Arc::new(LoopInsight {
+        asks: asks.clone(),
+        identity: identity_seen,
+        name: config.name.clone(),
+        membership,
+    });
+    let archives = Archives::open(&config.images_dir().join("archives"))?;
+    let images = Images::new(
+        store.clone(),
+        insight.clone(),
+        runner.clone(),
+        archives,
+        config.advertise.clone(),
+        clock::wall,
+        stop.clone(),
+    );
+    supervisor.start("images", images::keep::run(images.clone(), config.image_cache_bytes));
     let ports = Ports {
         store: store.clone(),
         proposer: proposer.clone(),
         runner: runner.clone(),
         journal: entries,
         launch: Launch::new(config),
+        images: Some(images.clone()),
         fenced,
         changes: changes.clone(),
         ready,
@@ -151,12 +171,11 @@ fn assemble(
         stop: stop.clone(),
     };
     supervisor.start("lease", keeper.run());
-    let insight =
-        LoopInsight { asks: asks.clone(), identity: identity_seen, name: config.name.clone(), membership };
     let api = Api {
         store,
         propose: Arc::new(proposer.clone()),
-        insight: Arc::new(insight),
+        insight,
+        images: Some(images),
         changes,
         attempts_dir,
         wall: clock::wall,

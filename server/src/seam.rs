@@ -134,6 +134,8 @@ pub struct Api {
     pub propose: Arc<dyn Propose>,
     /// The node's view.
     pub insight: Arc<dyn Insight>,
+    /// This node's images, if it has any.
+    pub images: Option<Arc<crate::images::Images>>,
     /// Who wants to know of changes subscribes here.
     pub changes: broadcast::Sender<TaskChanged>,
     /// `DATA/attempts`: one directory for each attempt that ran here, its log inside.

@@ -5,6 +5,7 @@
 
 use crate::port::KeyRange;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::image::Digest;
 use shoal_core::task::{Task, TaskState};
 use shoal_core::time::WallMs;
 use std::fmt;
@@ -16,6 +17,7 @@ const QUEUED: &str = "/task/status/queued/";
 const RUNNING: &str = "/task/status/running/";
 const STATUS: &str = "/task/status/";
 const NODE: &str = "/node/";
+const IMAGE: &str = "/image/";
 /// Named in transactions and never written; see [`crate::moves::batch`].
 pub const NEVER_WRITTEN: &str = "/never-written";
 const EPOCH_DIGITS: usize = 12;
@@ -80,6 +82,8 @@ pub enum Key {
     Ended(EndKind, Epoch, TaskId),
     /// `/node/NODE`: the node lives; attached to its lease.
     Node(NodeId),
+    /// `/image/DIGEST`: an image that was imported.
+    Image(Digest),
 }
 
 /// The text is no key of ours.
@@ -105,13 +109,13 @@ impl Key {
         }
     }
 
-    /// The task that the key is about; `None` for a node's.
+    /// The task that the key is about; `None` for a node's and an image's.
     pub fn task(&self) -> Option<TaskId> {
         match self {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
                 Some(*task)
             }
-            Key::Node(_) => None,
+            Key::Node(_) | Key::Image(_) => None,
         }
     }
 
@@ -124,6 +128,9 @@ impl Key {
 fn parse(text: &str) -> Result<Key, &'static str> {
     if let Some(id) = text.strip_prefix(NODE) {
         return Ok(Key::Node(NodeId(id_of(id)?)));
+    }
+    if let Some(digest) = text.strip_prefix(IMAGE) {
+        return digest.parse().map(Key::Image).map_err(|_| "not a digest");
     }
     let Some(status) = text.strip_prefix(STATUS) else {
         let id = text.strip_prefix(TASK).ok_or("unknown prefix")?;
@@ -168,6 +175,7 @@ impl fmt::Display for Key {
                 write!(f, "{STATUS}{}/{:0EPOCH_DIGITS$}/{task}", kind.word(), epoch.0)
             }
             Key::Node(node) => write!(f, "{NODE}{node}"),
+            Key::Image(digest) => write!(f, "{IMAGE}{digest}"),
         }
     }
 }
@@ -209,6 +217,11 @@ pub fn ended_before(kind: EndKind, before: Epoch) -> KeyRange {
     KeyRange { start, end }
 }
 
+/// All images.
+pub fn images() -> KeyRange {
+    KeyRange::prefix(IMAGE)
+}
+
 /// All nodes.
 pub fn nodes() -> KeyRange {
     KeyRange::prefix(NODE)
@@ -221,12 +234,13 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
-        (0..5u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
+        (0..6u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
             0 => Key::Task(TaskId(a)),
             1 => Key::Queued(TaskId(a)),
             2 => Key::Running(NodeId(a), TaskId(b)),
             3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
-            _ => Key::Node(NodeId(a)),
+            4 => Key::Node(NodeId(a)),
+            _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
         })
     }
 
@@ -241,6 +255,7 @@ mod tests {
             prop_assert_eq!(queued().contains(&text), matches!(key, Key::Queued(_)));
             prop_assert_eq!(running().contains(&text), matches!(key, Key::Running(..)));
             prop_assert_eq!(nodes().contains(&text), matches!(key, Key::Node(_)));
+            prop_assert_eq!(images().contains(&text), matches!(key, Key::Image(_)));
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
             }

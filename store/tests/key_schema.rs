@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may
 
 use shoal_core::entry::{EndEntry, NodeEntry, QueueEntry, RunEntry};
+use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::task::Task;
 use shoal_store::key::{self, EndKind, Epoch, Key};
 use shoal_store::port::{KeyRange, KeyValue};
@@ -11,6 +12,10 @@ use std::collections::BTreeSet;
 
 const ID: &str = "0192d000-0000-7000-8000-00000000000a";
 const OTHER: &str = "0192d000-0000-7000-8000-00000000000b";
+
+fn digest() -> Digest {
+    Digest::new([0xd1; 32])
+}
 
 fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/KEY_SCHEMA.md");
@@ -23,14 +28,16 @@ fn the_table_names_every_key_and_no_other() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let named: BTreeSet<String> = rows
         .map(|pattern| {
-            let text = pattern.replace("UUID", ID).replace("NODE", OTHER).replace("EPOCH", "000000000007");
+            let text = pattern.replace("DIGEST", &digest().to_string());
+            let text = text.replace("UUID", ID).replace("NODE", OTHER).replace("EPOCH", "000000000007");
             let key = Key::parse(&text).unwrap_or_else(|bad| panic!("{pattern}: {bad}"));
             assert_eq!(key.to_string(), text);
             text
         })
         .collect();
     let (task, node) = (ID.parse().unwrap(), OTHER.parse().unwrap());
-    let plain = [Key::Task(task), Key::Queued(task), Key::Running(node, task), Key::Node(node)];
+    let plain =
+        [Key::Task(task), Key::Queued(task), Key::Running(node, task), Key::Node(node), Key::Image(digest())];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
     let all: BTreeSet<String> = plain.into_iter().chain(ends).map(|key| key.to_string()).collect();
     assert_eq!(named, all);
@@ -51,10 +58,11 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Running(..) => reads_back::<RunEntry>(line, value),
                 Key::Ended(..) => reads_back::<EndEntry>(line, value),
                 Key::Node(_) => reads_back::<NodeEntry>(line, value),
+                Key::Image(_) => reads_back::<ImageEntry>(line, value),
             }
         }
     }
-    assert!(values >= 6, "an example of each kind");
+    assert!(values >= 7, "an example of each kind");
 }
 
 fn reads_back<T: Record>(key: &str, value: &str) {
@@ -79,6 +87,7 @@ fn the_ranges_of_the_commands_are_those_of_the_code() {
         ("get --keys-only /task/0 /task/g", range("/task/0", "/task/g"), key::records()),
         ("get --prefix /task/status/", KeyRange::prefix("/task/status/"), key::statuses()),
         ("get --prefix /node/", KeyRange::prefix("/node/"), key::nodes()),
+        ("get --prefix /image/", KeyRange::prefix("/image/"), key::images()),
         (
             "get --keys-only /task/status/complete/ /task/status/complete/001764000001",
             range("/task/status/complete/", "/task/status/complete/001764000001"),

@@ -181,6 +181,12 @@ fn root(name: String, field: &str, check: &mut Check) -> String {
     if name.is_empty() {
         return limits::DEFAULT_ROOT.to_owned();
     }
+    if shoal_core::image::is_image(&name) {
+        if let Err(bad) = name.parse::<shoal_core::image::Digest>() {
+            check.refuse(field, format!("{bad}, was {}", shown(&name)));
+        }
+        return name;
+    }
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
     if name.chars().count() > limits::ROOT_CHARS_MAX || !name.chars().all(allowed) {
         let max = limits::ROOT_CHARS_MAX;

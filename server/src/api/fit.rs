@@ -1,7 +1,7 @@
 //! Whether any live node could ever run a task. What can never run is refused at submit with the reason, and does not wait for ever.
 
 use crate::seam::NodeInfo;
-use shoal_core::features::{Features, LOG_BYTES, Lack, NET_HOST, OPEN_FILES, PIDS, mount};
+use shoal_core::features::{Features, IMAGES, LOG_BYTES, Lack, NET_HOST, OPEN_FILES, PIDS, mount};
 use shoal_core::spec::TaskSpec;
 use tonic_types::PreconditionViolation;
 
@@ -19,7 +19,7 @@ pub fn check(specs: &[TaskSpec], nodes: &[NodeInfo]) -> Vec<PreconditionViolatio
 
 fn against(index: usize, spec: &TaskSpec, nodes: &[NodeInfo]) -> Option<PreconditionViolation> {
     let fits = |node: &&NodeInfo| node.entry.resources.fits(&spec.resources);
-    let has_root = |node: &&NodeInfo| node.entry.roots.contains(&spec.root);
+    let has_root = |node: &&NodeInfo| node.entry.has_root(&spec.root);
     let needs = Features::needed_by(spec);
     let meets = |node: &&NodeInfo| node.entry.offers.meets(&needs);
     if nodes.iter().any(|node| fits(&node) && has_root(&node) && meets(&node)) {
@@ -66,6 +66,7 @@ fn no_root(root: &str, nodes: &[NodeInfo]) -> String {
 fn field_of(lack: &Lack, spec: &TaskSpec) -> String {
     match lack {
         Lack::Word(word) if word == NET_HOST => "net".to_owned(),
+        Lack::Word(word) if word == IMAGES => "root".to_owned(),
         Lack::Word(word) => match spec.mounts.iter().position(|asked| mount(&asked.name) == *word) {
             Some(index) => format!("mounts[{index}].name"),
             None => word.clone(),
@@ -83,6 +84,9 @@ fn not_offered(lack: &Lack, offered: &Features) -> String {
     let Lack::Word(word) = lack else { return lack.nowhere() };
     if word == NET_HOST {
         return format!("{}; its operator would have to allow it (shoald --allow-host-net)", lack.nowhere());
+    }
+    if word == IMAGES {
+        return lack.nowhere();
     }
     let known: Vec<&str> = offered.mounts().collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -8,6 +8,7 @@ pub mod create;
 pub mod error;
 pub mod fit;
 pub mod get;
+pub mod images;
 pub mod list;
 pub mod list_newest;
 pub mod list_source;

@@ -1,11 +1,13 @@
 //! The server around the service: health, reflection, limits, several listeners, and an orderly end.
 
 use super::connection::accepted;
+use super::images::ImagesRpc;
 use super::listen::Listener;
 use super::{Rpc, Service};
 use crate::seam::Api;
 use futures::future::try_join_all;
 use shoal_proto::convert::limits::REQUEST_BYTES_MAX;
+use shoal_proto::v1::images_server::ImagesServer;
 use shoal_proto::v1::shoal_server::{SERVICE_NAME, ShoalServer};
 use std::io;
 use std::sync::Arc;
@@ -65,13 +67,18 @@ impl Health {
 
 /// The routes of all services, for a server, or to be put behind one that serves more than gRPC.
 pub fn router(service: Arc<Service>, health: &Health) -> Result<Routes, ServeError> {
+    let images = service.api.images.clone().map(|images| ImagesServer::new(ImagesRpc::new(images)));
     let shoal = ShoalServer::new(Rpc(service)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(shoal_proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let health = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
-    Ok(Routes::new(shoal).add_service(reflection).add_service(health).prepare())
+    let mut routes = Routes::new(shoal).add_service(reflection).add_service(health);
+    if let Some(images) = images {
+        routes = routes.add_service(images.max_decoding_message_size(REQUEST_BYTES_MAX));
+    }
+    Ok(routes.prepare())
 }
 
 /// Serves on all listeners until the seam's `shutdown`; then streams end, calls under way are finished, and what is still open after the

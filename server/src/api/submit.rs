@@ -11,7 +11,7 @@ use shoal_core::task::Task;
 use shoal_proto::convert::request_id;
 use shoal_proto::convert::spec::specs_from_wire;
 use shoal_proto::v1;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -27,8 +27,10 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
     let max = service.api.limits.submits_max;
     let _permit = service.submits.try_acquire().map_err(|_| ApiError::Busy { what: "submits", max })?;
     let given = request_id(&request.request_id)?;
-    let specs = specs_from_wire(request.tasks)?;
     let request_id = given.unwrap_or_else(Uuid::now_v7);
+    let mut wire = request.tasks;
+    resolve_images(service, request_id, given.is_some(), &mut wire).await?;
+    let specs = specs_from_wire(wire)?;
     let now = (service.api.wall)();
     let request_len = specs.len() as u32;
     let tasks: Vec<Task> = (0..request_len)
@@ -49,6 +51,24 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
         queue(service, request_id, tasks).await?;
     }
     Ok(v1::SubmitResponse { ids })
+}
+
+/// Names of images become digests, before any default is filled in.
+async fn resolve_images(
+    service: &Service,
+    request_id: Uuid,
+    may_be_retry: bool,
+    tasks: &mut [v1::TaskSpec],
+) -> Result<(), ApiError> {
+    let Some(images) = &service.api.images else { return Ok(()) };
+    let named = images.named(tasks).await;
+    let mut earlier = BTreeMap::new();
+    for index in named.iter().filter(|_| may_be_retry) {
+        let known = records::read(&*service.api.store, TaskId::of_request(request_id, *index)).await?;
+        earlier.extend(known.map(|stored| (*index, stored.value.spec.root)));
+    }
+    let resolved = images.resolve(tasks, &named, &earlier).await;
+    resolved.map_err(|error| ApiError::FromPeer(Box::new(error.into())))
 }
 
 /// Whether there is room in the queue, and a node for each task.

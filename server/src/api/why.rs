@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::{Service, resolve};
+use crate::images::Progress;
 use shoal_core::task::{Task, TaskState};
 use shoal_proto::convert::task::state_to_wire;
 use shoal_proto::v1;
@@ -12,7 +13,7 @@ pub async fn why(service: &Service, request: v1::WhyRequest) -> Result<v1::WhyRe
     let mut answer =
         v1::WhyResponse { state: state_to_wire(&task.state).into(), ..v1::WhyResponse::default() };
     if task.state != TaskState::Queued {
-        answer.summary = not_waiting(&task);
+        answer.summary = fetching(service, &task).unwrap_or_else(|| not_waiting(&task));
         return Ok(answer);
     }
     match service.api.insight.why(task.id).await {
@@ -25,6 +26,15 @@ pub async fn why(service: &Service, request: v1::WhyRequest) -> Result<v1::WhyRe
         None => "queued a moment ago: this node has not planned with it yet".clone_into(&mut answer.summary),
     }
     Ok(answer)
+}
+
+/// A task that is launched here while its image is on its way.
+fn fetching(service: &Service, task: &Task) -> Option<String> {
+    let here = task.node() == Some(service.api.insight.identity().id);
+    let digest = task.spec.root.parse().ok().filter(|_| here)?;
+    let Progress { bytes, total } = service.api.images.as_ref()?.progress(digest)?;
+    let node = service.api.insight.identity().name;
+    Some(format!("{node} fetches its image: {bytes} of {total} bytes"))
 }
 
 fn not_waiting(task: &Task) -> String {

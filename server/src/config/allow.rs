@@ -101,8 +101,8 @@ impl Config {
             host_root: self.roots.values().any(|root| *root == RootSource::Host),
             host_net: self.allow.host_net,
             mounts: self.allow.mounts.clone(),
+            images_dir: Some(self.images_dir().join("trees")),
             users: self.allow.users,
-            ..Policy::default()
         }
     }
 
@@ -116,7 +116,7 @@ impl Config {
             (features::LOG_BYTES, self.log_bytes_max),
         ];
         Features {
-            has: host_net.into_iter().chain(mounts).collect(),
+            has: host_net.into_iter().chain([features::IMAGES.to_owned()]).chain(mounts).collect(),
             up_to: amounts.map(|(what, most)| (what.to_owned(), most)).into(),
         }
     }

@@ -15,6 +15,7 @@ use shoal_store::key::Key;
 use shoal_store::list_watch::FollowItem;
 use shoal_store::port::Change;
 use shoal_store::record;
+use tokio_util::sync::CancellationToken;
 
 impl NodeLoop {
     /// Lets the core hear an event; what it wants done is done by [`NodeLoop::decide`].
@@ -40,14 +41,17 @@ impl NodeLoop {
             Action::Start(task) => {
                 failpoint!("server.before_start");
                 let start = self.ports.launch.start(&task, self.fence_of(&task));
-                self.ports.runner.start(start).await?;
+                self.start(&task, start).await?;
             }
             Action::Stop { attempt, grace_ms } => {
-                self.ports.runner.stop(attempt.to_string(), grace_ms).await?
+                if !self.stop_preparing(attempt) {
+                    self.ports.runner.stop(attempt.to_string(), grace_ms).await?
+                }
             }
             Action::Release(attempt) => self.release(attempt).await?,
             Action::Fence(node) => {
                 self.records.clear();
+                self.preparing.values().for_each(CancellationToken::cancel);
                 self.ports.fenced.send_replace(Some(node));
             }
             Action::WakeAt(at) => self.wake = Some(at),
@@ -77,7 +81,7 @@ impl NodeLoop {
                 Err(_) => std::future::pending().await,
             };
             let record = stored.filter(|_| matches!(transition, Transition::Steal { .. }));
-            Done { event: Event::Decided { task, transition, decision }, record }
+            Done { event: Event::Decided { task, transition, decision }, record, prepared: None }
         });
     }
 
@@ -91,7 +95,8 @@ impl NodeLoop {
                         let stored = kv.and_then(|kv| record::decode_kv::<Task>(&kv).ok()).map(Box::new);
                         let revision = stored.as_ref().map_or(0, |s| s.mod_revision);
                         let record = stored.as_ref().map(|s| Box::new(s.value.clone()));
-                        return Done { event: Event::Claimed { task, record, revision }, record: stored };
+                        let event = Event::Claimed { task, record, revision };
+                        return Done { event, record: stored, prepared: None };
                     }
                     Err(error) => tracing::warn!(%task, %error, "claimed record not read yet"),
                 }

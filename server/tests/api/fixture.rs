@@ -86,6 +86,7 @@ impl Cluster {
             store: self.faults.clone(),
             propose: propose.clone(),
             insight: propose.clone(),
+            images: None,
             changes: changes.clone(),
             attempts_dir: attempts_dir.clone(),
             wall: || WallMs(1_000),

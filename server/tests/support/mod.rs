@@ -113,6 +113,7 @@ impl World {
             runner: runner.clone(),
             journal: entries,
             launch: Launch::new(&config),
+            images: None,
             fenced,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,

@@ -1,0 +1,74 @@
+//! Import: an archive comes in, is unpacked, copied to a second node, and only then known to the cluster.
+
+use super::archives::{BYTES_MAX, Incoming};
+use super::{ImageError, Images};
+use shoal_container::image::{Format, Unpacked};
+use shoal_core::image::{Digest, ImageEntry};
+use shoal_core::spec::{RunAs, Unknown};
+
+impl Images {
+    /// A place for the archive.
+    pub fn upload(&self) -> Result<Incoming<'_>, ImageError> {
+        self.archives.incoming(BYTES_MAX)
+    }
+
+    /// Imports what was uploaded. `said` is told in words what is being done.
+    pub async fn import(
+        &self,
+        uploaded: Incoming<'_>,
+        name: String,
+        mut said: impl FnMut(&str),
+    ) -> Result<(Digest, ImageEntry), ImageError> {
+        let blob_bytes = uploaded.bytes();
+        let blob = tokio::task::block_in_place(|| uploaded.keep(None))?;
+        said("unpacking");
+        let unpacked = match self.runner.unpack(self.archives.path(blob), None).await {
+            Ok(unpacked) => unpacked,
+            Err(error) => {
+                self.archives.remove(blob)?;
+                return Err(error.into());
+            }
+        };
+        let digest = Digest::from_hex(&unpacked.digest)
+            .map_err(|bad| ImageError::Refused(format!("the runner named an image so that {bad}")))?;
+        said("copying to a second node");
+        if !self.copy_out(blob, blob_bytes).await? {
+            tracing::warn!(%digest, "this is the only node: the image has no second copy");
+        }
+        self.archives.mark_unpacked(digest, true)?;
+        self.state().ready.insert(digest);
+        let entry = entry(unpacked, name, blob, blob_bytes, (self.wall)());
+        Ok((digest, self.write(digest, &entry).await?))
+    }
+}
+
+/// What the cluster knows of it from now on. Without a word of the image about it, its tasks are root inside: who owns the files that it holds.
+fn entry(
+    unpacked: Unpacked,
+    name: String,
+    blob: Digest,
+    blob_bytes: u64,
+    created: shoal_core::time::WallMs,
+) -> ImageEntry {
+    let format = match unpacked.format {
+        Format::Tar => "tar",
+        Format::Oci => "oci",
+        Format::Docker => "docker",
+    };
+    let config = unpacked.config;
+    let ids = config.ids.unwrap_or(shoal_container::protocol::User::ROOT);
+    ImageEntry {
+        name,
+        blob,
+        blob_bytes,
+        bytes: unpacked.bytes,
+        inodes: unpacked.inodes,
+        format: format.to_owned(),
+        created,
+        env: config.env,
+        command: config.entrypoint.into_iter().chain(config.cmd).collect(),
+        workdir: if config.workdir.is_empty() { "/".to_owned() } else { config.workdir },
+        run_as: RunAs { uid: ids.uid, gid: ids.gid },
+        unknown: Unknown::new(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Keeps this node's part of the images: fetches archives that it should keep, lets go of those that are removed, and holds the whole below its cap.
+
+use super::peers::COPIES;
+use super::{ImageError, Images};
+use shoal_core::image::{Digest, ImageEntry};
+use shoal_store::record::Stored;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// Between rounds.
+const ROUND: Duration = Duration::from_secs(10);
+/// An archive without a record may be one whose import is under way.
+const ORPHAN_AGE: Duration = Duration::from_secs(600);
+
+/// Runs until stopped. A store that is away costs a round. `cap_bytes` is for archives and trees together.
+pub async fn run(images: Arc<Images>, cap_bytes: u64) -> anyhow::Result<()> {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = images.stop.cancelled() => return Ok(()),
+            _ = rounds.tick() => {}
+        }
+        tokio::select! {
+            () = images.stop.cancelled() => return Ok(()),
+            done = images.round(cap_bytes) => {
+                if let Err(error) = done {
+                    tracing::warn!(%error, "images not looked after in this round");
+                }
+            }
+        }
+    }
+}
+
+impl Images {
+    async fn round(&self, cap_bytes: u64) -> Result<(), ImageError> {
+        let all = self.all().await?;
+        self.let_go(&all).await?;
+        self.make_room(&all, cap_bytes).await?;
+        for (digest, stored) in &all {
+            self.keep(*digest, &stored.value).await;
+        }
+        Ok(())
+    }
+
+    /// Fetches one that this node is to keep.
+    async fn keep(&self, digest: Digest, entry: &ImageEntry) {
+        if self.archives.has(entry.blob) || !self.is_keeper(entry.blob).await {
+            return;
+        }
+        let from = self.others(entry.blob).await;
+        if let Err(error) = self.fetch(entry.blob, entry.blob_bytes, &from, digest).await {
+            tracing::warn!(%digest, %error, "archive that this node should keep not fetched");
+        }
+    }
+
+    async fn is_keeper(&self, archive: Digest) -> bool {
+        let me = self.insight.identity().name;
+        self.ranked(archive).await.iter().take(COPIES).any(|peer| peer.name == me)
+    }
+
+    /// Lets go of what the cluster has forgotten. Trees go when nothing here uses them any more.
+    async fn let_go(&self, all: &[(Digest, Stored<ImageEntry>)]) -> Result<(), ImageError> {
+        let archives: BTreeSet<Digest> = all.iter().map(|(_, stored)| stored.value.blob).collect();
+        for (archive, _, age) in self.archives.list()? {
+            if !archives.contains(&archive) && age > ORPHAN_AGE {
+                self.archives.remove(archive)?;
+                tracing::info!(%archive, "archive of a removed image let go");
+            }
+        }
+        let images: BTreeSet<Digest> = all.iter().map(|(digest, _)| *digest).collect();
+        let gone: Vec<Digest> = self.archives.unpacked()?.difference(&images).copied().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let used = self.used_here().await?;
+        for digest in gone.into_iter().filter(|digest| !used.contains(digest)) {
+            self.drop_tree(digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_tree(&self, digest: Digest) -> Result<(), ImageError> {
+        // Whoever prepares it at this moment waits, and then unpacks it again.
+        let turn = self.turn(digest);
+        let _mine = turn.lock().await;
+        self.state().ready.remove(&digest);
+        self.runner.remove_image(digest.hex()).await?;
+        self.archives.mark_unpacked(digest, false)?;
+        tracing::info!(%digest, "image removed from this node");
+        Ok(())
+    }
+
+    /// Above the cap, the images that were not needed for longest go: their trees, and their archives where two others keep them.
+    async fn make_room(
+        &self,
+        all: &[(Digest, Stored<ImageEntry>)],
+        cap_bytes: u64,
+    ) -> Result<(), ImageError> {
+        let here: BTreeMap<Digest, (u64, Duration)> =
+            self.archives.list()?.into_iter().map(|(digest, bytes, age)| (digest, (bytes, age))).collect();
+        let unpacked = self.archives.unpacked()?;
+        let trees: u64 = all.iter().filter(|(d, _)| unpacked.contains(d)).map(|(_, s)| s.value.bytes).sum();
+        let mut total = trees + here.values().map(|(bytes, _)| bytes).sum::<u64>();
+        if total <= cap_bytes {
+            return Ok(());
+        }
+        let used = self.used_here().await?;
+        let mut oldest: Vec<_> = all.iter().filter(|(digest, _)| !used.contains(digest)).collect();
+        oldest
+            .sort_by_key(|(_, s)| std::cmp::Reverse(here.get(&s.value.blob).map_or(Duration::ZERO, |h| h.1)));
+        for (digest, stored) in oldest {
+            if total <= cap_bytes {
+                break;
+            }
+            if unpacked.contains(digest) {
+                self.drop_tree(*digest).await?;
+                total = total.saturating_sub(stored.value.bytes);
+            }
+            let archive = stored.value.blob;
+            if let Some((bytes, _)) = here.get(&archive)
+                && !self.is_keeper(archive).await
+            {
+                self.archives.remove(archive)?;
+                total = total.saturating_sub(*bytes);
+            }
+        }
+        if total > cap_bytes {
+            tracing::warn!(total, cap_bytes, "images that are needed take more than --image-cache");
+        }
+        Ok(())
+    }
+}
