@@ -43,8 +43,6 @@ pub struct Alive {
     pub pid: Pid,
     /// The stub.
     pub pidfd: OwnedFd,
-    /// Tells that the task was executed; `None` once that is known, or when an earlier runner has started it.
-    pub report: Option<OwnedFd>,
     /// What it has of the runner's.
     pub lent: Lent,
     /// The deadline; `None` when the page of an adopted attempt is gone.
@@ -68,15 +66,6 @@ pub enum Lent {
     },
     /// The number of a slot that an earlier runner has lent it, where that is known.
     Number(Option<u32>),
-}
-
-/// What happened to an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// The stub has exited.
-    Exit,
-    /// The stub has written to its report pipe, or closed it.
-    Report,
 }
 
 /// All attempts, by number in the order of their start.
@@ -194,13 +183,12 @@ impl Attempts {
     }
 }
 
-/// The epoll token of a happening.
-pub fn token(number: u64, happening: Happening) -> u64 {
-    TOKEN_BASE + number * 2 + u64::from(happening == Happening::Report)
+/// The epoll token of an attempt's end.
+pub fn token(number: u64) -> u64 {
+    TOKEN_BASE + number
 }
 
-/// What an epoll token means.
-pub fn untoken(token: u64) -> Option<(u64, Happening)> {
-    let token = token.checked_sub(TOKEN_BASE)?;
-    Some((token / 2, if token % 2 == 1 { Happening::Report } else { Happening::Exit }))
+/// The attempt that an epoll token means.
+pub fn untoken(token: u64) -> Option<u64> {
+    token.checked_sub(TOKEN_BASE)
 }

@@ -1,12 +1,11 @@
 //! The end of an attempt: the stub is reaped, its record read, the out-of-memory count taken, the control group removed, the server told.
 
-use super::attempt::{Alive, Happening, Lent, Phase, untoken};
+use super::attempt::{Alive, Lent, Phase};
 use super::{Runner, stuck};
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Cause, End, Event};
 use crate::record::{AttemptDir, StartRecord, StatusRecord};
-use crate::stub::STARTED;
 use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -21,33 +20,10 @@ const REMOVALS_MAX: u32 = 10;
 const STUCK_AFTER_REMOVALS: u32 = 9 + (stuck::STUCK_AFTER_MS / REMOVAL_RETRY_MS_MAX) as u32;
 
 impl Runner {
-    /// Something happened to an attempt.
-    pub(super) fn attempt_event(&mut self, token: u64) {
-        match untoken(token) {
-            Some((number, Happening::Report)) => self.read_report(number),
-            Some((number, Happening::Exit)) => self.stub_exited(number),
-            None => {}
-        }
-    }
-
-    fn read_report(&mut self, number: u64) {
-        let Some(attempt) = self.attempts.get_mut(number) else { return };
-        let Phase::Alive(alive) = &mut attempt.phase else { return };
-        let Some(report) = alive.report.take() else { return };
-        let mut byte = [0];
-        // Closing the pipe ends the watch on it.
-        if rustix::io::read(&report, &mut byte).is_ok_and(|n| n == 1) && byte[0] == STARTED {
-            alive.started = true;
-            failpoint!("runner.before_started");
-            let event = Event::Started { id: attempt.id.clone(), pid: alive.pid.as_raw_nonzero().get() };
-            self.tell(&event);
-        }
-    }
-
     /// The stub is dead, and with it the whole pid namespace.
     pub(super) fn stub_exited(&mut self, number: u64) {
         // Both may come in one turn, in any order; a start is told before its end.
-        self.read_report(number);
+        self.read_reports();
         let Some(attempt) = self.attempts.get_mut(number) else { return };
         let Phase::Alive(alive) = &attempt.phase else { return };
         failpoint!("runner.before_reap");

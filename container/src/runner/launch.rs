@@ -1,7 +1,7 @@
 //! Starting an attempt: its directory and files, the fork, and the watch on what was forked. Whatever fails is that attempt's end, never the runner's.
 
 use super::Runner;
-use super::attempt::{Alive, Happening, Lent, Phase};
+use super::attempt::{Alive, Lent, Phase};
 use super::grant::GrantError;
 use crate::deadline::{DeadlineError, DeadlinePage};
 use crate::failpoint;
@@ -10,7 +10,7 @@ use crate::record::{AttemptDir, RecordError, StatusRecord};
 use crate::slot::{Slot, SlotError};
 use crate::stub::{self, Job};
 use crate::sys::{self, Fork};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::event::epoll;
 use rustix::process::{Pid, Rlimit};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,8 +36,6 @@ enum LaunchError {
     Slot(#[from] SlotError),
     #[error(transparent)]
     Grant(#[from] GrantError),
-    #[error("make a pipe: {0}")]
-    Pipe(io::Error),
     #[error("make the container's process: {0}")]
     Fork(io::Error),
 }
@@ -118,14 +116,13 @@ impl Runner {
     fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
         let mut slot = self.slots.take()?;
         match self.fork_stub(start, dir, &mut slot) {
-            Ok((pid, pidfd, report, page)) => {
+            Ok((pid, pidfd, page)) => {
                 // A socket of the host that the attempt can reach may take in a socket of the attempt's network.
                 let secluded = start.mounts.is_empty() && start.root != Root::Host;
                 let reusable = secluded && start.net == Net::Loopback;
                 let lent = Lent::Slot { slot, reusable };
-                let (report, page) = (Some(report), Some(page));
-                let alive =
-                    Alive { pid, pidfd, report, page, lent, kill_at_ms: None, started: false, killed: None };
+                let page = Some(page);
+                let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: false, killed: None };
                 self.watch_alive(start.id.clone(), alive);
                 Ok(())
             }
@@ -136,13 +133,13 @@ impl Runner {
         }
     }
 
-    /// The stub, its descriptor, what it reports to, and its deadline.
+    /// The stub, its descriptor, and its deadline.
     fn fork_stub(
         &mut self,
         start: &Start,
         dir: &AttemptDir,
         slot: &mut Slot,
-    ) -> Result<(Pid, OwnedFd, OwnedFd, Rc<DeadlinePage>), LaunchError> {
+    ) -> Result<(Pid, OwnedFd, Rc<DeadlinePage>), LaunchError> {
         let page = self.page(&start.deadline_page)?;
         let grant = self.grant(start, slot)?;
         if start.net == Net::Loopback {
@@ -152,8 +149,6 @@ impl Runner {
         failpoint!("runner.made_status");
         let log = dir.create_log()?;
         let log_index = dir.create_log_index()?;
-        let (report, report_end) =
-            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| LaunchError::Pipe(e.into()))?;
         let group = self.cgroups.group(&start.id);
         let network = slot.network.as_ref().filter(|_| start.net == Net::Loopback);
         let job = Job {
@@ -171,7 +166,8 @@ impl Runner {
             status_bytes,
             log: log.as_fd(),
             log_index: log_index.as_fd(),
-            report: report_end.as_fd(),
+            number: self.attempts.next_number(),
+            reports: self.reports.stub_end(),
             open_files: self.open_files_of(start),
         };
         // SAFETY: the runner has one thread, and the child's branch never returns.
@@ -180,7 +176,7 @@ impl Runner {
             Fork::Child => stub::main(&job),
             Fork::Parent(pid, pidfd) => {
                 failpoint!("runner.forked");
-                Ok((pid, pidfd, report, page))
+                Ok((pid, pidfd, page))
             }
         }
     }
@@ -201,17 +197,8 @@ impl Runner {
     pub(super) fn watch_alive(&mut self, id: String, alive: Alive) {
         let number = self.attempts.insert(id, Phase::Alive(alive));
         let Some(alive) = self.attempts.alive_mut(number) else { return };
-        let (pidfd, report) = (alive.pidfd.as_fd(), alive.report.as_ref().map(OwnedFd::as_fd));
-        let data =
-            |happening| rustix::event::epoll::EventData::new_u64(super::attempt::token(number, happening));
-        let flags = rustix::event::epoll::EventFlags::IN;
-        let watched =
-            rustix::event::epoll::add(&self.epoll, pidfd, data(Happening::Exit), flags).and_then(|()| {
-                report.map_or(Ok(()), |fd| {
-                    rustix::event::epoll::add(&self.epoll, fd, data(Happening::Report), flags)
-                })
-            });
-        if watched.is_err() {
+        let data = epoll::EventData::new_u64(super::attempt::token(number));
+        if epoll::add(&self.epoll, &alive.pidfd, data, epoll::EventFlags::IN).is_err() {
             self.kill(number, "the runner could not watch it");
             self.reap_blindly(number);
         }

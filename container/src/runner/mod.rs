@@ -10,6 +10,7 @@ mod end;
 mod grant;
 mod launch;
 mod options;
+mod reports;
 mod requests;
 mod scan;
 mod server_user;
@@ -18,6 +19,7 @@ mod stuck;
 mod timers;
 mod unpack;
 
+pub(crate) use reports::tell_started;
 pub use options::{Options, OptionsError};
 pub use server_user::ServerUser;
 
@@ -28,8 +30,9 @@ use crate::seccomp::Filter;
 use crate::slot::{self, Slots};
 use crate::stub::{self, error::SetupError};
 use crate::sys;
-use attempt::Attempts;
+use attempt::{Attempts, untoken};
 use connection::Connection;
+use reports::Reports;
 use rustix::event::epoll;
 use rustix::process::Rlimit;
 use scan::Leftovers;
@@ -46,6 +49,7 @@ const EVENTS_MAX: usize = 64;
 const TOKEN_LISTENER: u64 = 0;
 const TOKEN_SIGNALS: u64 = 1;
 const TOKEN_CONNECTION: u64 = 2;
+const TOKEN_REPORTS: u64 = 3;
 
 /// Why the runner cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +117,7 @@ pub struct Runner {
     signals: OwnedFd,
     connection: Option<Connection>,
     attempts: Attempts,
+    reports: Reports,
     pages: HashMap<PathBuf, Rc<DeadlinePage>>,
     policy: Policy,
     slots: Slots,
@@ -168,6 +173,7 @@ impl Runner {
             signals,
             connection: None,
             attempts: Attempts::default(),
+            reports: Reports::new()?,
             pages: HashMap::new(),
             slots: Slots::new(policy.users),
             policy,
@@ -183,9 +189,13 @@ impl Runner {
         runner.scan();
         runner.sweep_images();
         runner.state.listen()?;
-        let both = [(runner.state.listener(), TOKEN_LISTENER), (Some(&runner.signals), TOKEN_SIGNALS)];
-        for (fd, token) in both {
-            let fd = fd.expect("listen has just made the listener");
+        let listener = runner.state.listener().expect("listen has just made it");
+        let watched = [
+            (listener, TOKEN_LISTENER),
+            (&runner.signals, TOKEN_SIGNALS),
+            (runner.reports.runner_end(), TOKEN_REPORTS),
+        ];
+        for (fd, token) in watched {
             epoll::add(&runner.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
                 .map_err(|e| RunnerError::system("watch a descriptor", e))?;
         }
@@ -227,8 +237,9 @@ impl Runner {
                 }
             }
             TOKEN_CONNECTION => self.receive(),
+            TOKEN_REPORTS => self.read_reports(),
             token if unpack::is_worker(token) => self.worker_ended(token),
-            token => self.attempt_event(token),
+            token => untoken(token).into_iter().for_each(|number| self.stub_exited(number)),
         }
     }
 
@@ -269,6 +280,8 @@ fn detach() {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o027));
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
     let _ = null.and_then(rustix::stdio::dup2_stdin);
+    // Empty, and all that tasks inherit; they cannot use it (no system call for keys is theirs). Without keyrings there is nothing to leave.
+    let _ = sys::leave_session_keyring();
     // The runner must outlive every task when memory is short; without the privilege it goes on all the same.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = rustix::thread::set_name(c"shoal-runner");

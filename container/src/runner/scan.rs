@@ -41,8 +41,7 @@ impl Runner {
             slot.inspect(|number| self.slots.reserve(*number));
             let page = record.and_then(|record| self.page(&record.start.deadline_page).ok());
             let lent = Lent::Number(slot);
-            let alive =
-                Alive { pid, pidfd, report: None, page, lent, kill_at_ms: None, started: true, killed: None };
+            let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: true, killed: None };
             return self.watch_alive(id, alive);
         }
         let oom_killed = self.cgroups.group(&id).oom_killed();

@@ -11,6 +11,7 @@ pub mod log;
 mod mounts;
 mod oom;
 mod overlay;
+mod own;
 mod privileges;
 mod proc;
 mod program;
@@ -33,9 +34,6 @@ use rustix::process::Rlimit;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
-
-/// Written to the report pipe once the task's program has been executed.
-pub const STARTED: u8 = b'S';
 
 /// The stub's exit code when the deadline had passed; for people, the runner reads the page itself.
 pub const EXIT_DEADLINE: i32 = 124;
@@ -71,7 +69,9 @@ pub struct Job<'a> {
     /// The attempt's `log.index`.
     pub log_index: BorrowedFd<'a>,
     /// To the runner.
-    pub report: BorrowedFd<'a>,
+    pub reports: BorrowedFd<'a>,
+    /// The attempt's number, which it says there.
+    pub number: u64,
     /// The limit of open files that tasks get (the runner's own is raised).
     pub open_files: Rlimit,
 }
@@ -124,7 +124,6 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     failpoint!("stub.joined");
     let oom = job.group.watch_oom()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
-    sys::leave_session_keyring().step("leave the session keyring")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
     enter_network(job)?;
@@ -154,7 +153,7 @@ fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {
 
 /// Takes the lock that says this attempt has a stub, unless a runner has declared it vanished already, and lets go of all that is the runner's.
 fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
-    let mut keep = vec![job.status, job.log, job.log_index, job.report, job.users];
+    let mut keep = vec![job.status, job.log, job.log_index, job.reports, job.users];
     keep.extend(job.network);
     keep.extend(job.tree.and_then(|tree| tree.map));
     keep.extend(job.binds.iter().filter_map(|bind| bind.map));

@@ -3,12 +3,13 @@
 use super::error::{SetupError, Step};
 use super::log::{LogWriter, Pumped};
 use super::oom::OomKill;
-use super::{EXIT_DEADLINE, Job, STARTED, privileges, task};
+use super::{EXIT_DEADLINE, Job, privileges, task};
 use crate::cgroup::OomWatch;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::Cause;
 use crate::record::StatusRecord;
+use crate::runner::tell_started;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -41,8 +42,7 @@ pub fn run(job: &Job<'_>, oom: Option<OomWatch>) -> Result<Infallible, SetupErro
     failpoint!("stub.forked");
     let reduced = privileges::reduce_stub(job);
     if failure.is_none() {
-        // Nobody may listen: the runner that started us can be gone.
-        let _ = rustix::io::write(job.report, &[STARTED]);
+        tell_started(job.reports, job.number);
     }
     failpoint!("stub.told_start");
     let time_limit_ms = job.start.time_limit_ms;
