@@ -28,6 +28,8 @@ pub struct Options {
     pub memory: &'static str,
     /// More flags for each node.
     pub flags: Vec<String>,
+    /// More flags for the first node alone.
+    pub first_flags: Vec<String>,
     /// More environment for each node.
     pub variables: Vec<(String, String)>,
     /// How the nodes come together.
@@ -58,6 +60,7 @@ impl Default for Options {
             memory: "4GiB",
             flags: vec!["--log-max".to_owned(), "256KiB".to_owned()],
             variables: Vec::new(),
+            first_flags: Vec::new(),
             form: Form::Founded,
         }
     }
@@ -117,7 +120,11 @@ impl Cluster {
                 host: network.host(index),
                 origin: origins[index].clone(),
                 machine: machines.as_ref().map(|machines| machines.machine(index)),
-                flags: flags.clone(),
+                flags: flags
+                    .iter()
+                    .chain(options.first_flags.iter().filter(|_| index == 0))
+                    .cloned()
+                    .collect(),
                 variables: options.variables.clone(),
             })
         });

@@ -1,13 +1,14 @@
 //! What a task may choose and what an operator must allow first: the network, the host's directories, the user inside, tighter limits. From the API to
 //! what the task's own process sees.
 
-use anyhow::{Context, Result, ensure};
-use shoal_proto::v1::{Mount, Net, RunAs, Task, TaskSpec};
+use anyhow::{Context, Result, anyhow, ensure};
+use shoal_proto::v1::{Mount, Net, RunAs, State, Task, TaskSpec, WhyRequest};
 use shoal_tests::api::exit_code;
 use shoal_tests::case;
 use shoal_tests::cluster::{Cluster, Options};
-use shoal_tests::suite;
-use shoal_tests::tasks::{sh, with_memory};
+use shoal_tests::tasks::{sh, with_cpu, with_memory};
+use shoal_tests::{suite, wait};
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         }
     };
     let generous = Options { nodes: 1, flags: generous(folder.path()), ..Options::default() };
+    let first_flags = vec!["--allow-host-net".to_owned()];
+    let mixed = Options { nodes: 2, first_flags, ..Options::default() };
     let strict = Options { nodes: 1, flags: vec!["--no-host-root".to_owned()], ..Options::default() };
     suite::run(
         generous,
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             case!(shared, an_allowed_increase_is_given_and_more_is_refused),
             case!(shared, a_log_is_cut_where_its_task_says),
             case!(own strict.clone(), what_the_operator_did_not_allow_is_refused_at_submit),
+            case!(own mixed.clone(), what_one_node_offers_runs_there_and_the_other_says_why_not),
         ],
     )
 }
@@ -227,6 +231,36 @@ async fn what_the_operator_did_not_allow_is_refused_at_submit(cluster: Arc<Clust
         json(&policy)?["host_net"] == false && json(&policy)?["host_root"] == false,
         "the policy is strict"
     );
+    Ok(())
+}
+
+async fn what_one_node_offers_runs_there_and_the_other_says_why_not(cluster: Arc<Cluster>) -> Result<()> {
+    let net = |spec: TaskSpec| TaskSpec { net: Net::Host.into(), ..spec };
+    let ids = cluster.api(1).submit_many(vec![net(sh("exit 0")); 8]).await?;
+    for task in cluster.api(1).wait_all(&ids, SOON).await?.values() {
+        let node = &task.attempts.last().context("it ran")?.node_name;
+        ensure!(exit_code(task) == Some(0) && node == "n1", "{task:?}");
+    }
+    // Fill the one that offers it: the next waits, although the other is empty.
+    let whole = cluster.options().cpus * 1000;
+    let busy = cluster.api(0).submit(with_cpu(net(sh("sleep 1000")), whole)).await?;
+    cluster.api(0).wait_state(&busy, State::Running, SOON).await?;
+    let waits = cluster.api(0).submit(net(sh("exit 0"))).await?;
+    let words = BTreeMap::from([
+        ("n1", "full: waits for a task there to end"),
+        ("n2", "does not offer the host's network"),
+    ]);
+    let why = wait::until("the second node to say why", SOON, async || {
+        let request = WhyRequest { task: waits.clone() };
+        let why = cluster.api(1).raw().why(request).await?.into_inner();
+        let said = why.nodes.iter().map(|node| (node.node_name.as_str(), node.reason.as_str()));
+        if said.collect::<BTreeMap<_, _>>() == words { Ok(why) } else { Err(anyhow!("{why:?}")) }
+    })
+    .await?;
+    ensure!(why.state() == State::Queued, "{why:?}");
+    cluster.api(1).cancel(&busy, "room for the next").await?;
+    let task = cluster.api(1).wait_end(&waits, SOON).await?;
+    ensure!(exit_code(&task) == Some(0), "{task:?}");
     Ok(())
 }
 
