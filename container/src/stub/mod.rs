@@ -12,6 +12,7 @@ mod mounts;
 mod oom;
 mod overlay;
 mod own;
+mod own;
 mod privileges;
 mod proc;
 mod program;

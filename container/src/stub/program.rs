@@ -1,5 +1,6 @@
 //! Finding and executing the task's program, with errors that say exactly what was wrong.
 
+use super::own;
 use crate::protocol::Cause;
 use crate::sys;
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub fn execute(command: &[String], environment: &BTreeMap<String, String>) -> Ca
     let mut refused = None;
     for candidate in &candidates {
         let Ok(path) = CString::new(candidate.as_str()) else { continue };
+        if own::leads_there(candidate) {
+            return Cause::NotExecutable(format!("{candidate}: it leads to the runner's own program"));
+        }
         let error = sys::execve(&path, &arguments, &variables);
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) if !exists(candidate) => {}

@@ -106,7 +106,7 @@ impl Outcome {
 
 /// The first few of many, and how many there are.
 fn few(texts: &[String]) -> String {
-    const SHOWN: usize = 6;
+    const SHOWN: usize = 40;
     let shown = texts.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
     if texts.len() > SHOWN { format!("{shown}; and {} more", texts.len() - SHOWN) } else { shown }
 }

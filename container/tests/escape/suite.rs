@@ -77,11 +77,7 @@ fn controls() -> Vec<Trial> {
                 match results.outcomes.get(attempt.name) {
                     Some(Outcome::Escaped(_)) => tally.controls += 1,
                     Some(Outcome::Skipped(why)) => _ = tally.skipped.insert(name.clone(), why.clone()),
-                    Some(Outcome::Held(text))
-                        if text
-                            .split("; ")
-                            .all(|part| part.ends_with("ENOSYS") || part.ends_with("ENOENT")) =>
-                    {
+                    Some(Outcome::Held(text)) if text.split("; ").all(is_missing) => {
                         tally.skipped.insert(name.clone(), format!("this kernel does not have it: {text}"));
                     }
                     Some(Outcome::Held(text)) if !capable() => {
@@ -97,6 +93,14 @@ fn controls() -> Vec<Trial> {
             })
         })
         .collect()
+}
+
+/// Whether the error says that this kernel does not have what was tried.
+fn is_missing(part: &str) -> bool {
+    // ENODEV, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT.
+    let numbers = [19, 93, 94, 95, 97].map(|number| format!("(os error {number})"));
+    ["ENOSYS", "ENOENT"].iter().any(|name| part.ends_with(name))
+        || numbers.iter().any(|number| part.ends_with(number))
 }
 
 /// What the numbers of trials do not tell.
