@@ -12,7 +12,6 @@ mod mounts;
 mod oom;
 mod overlay;
 mod own;
-mod own;
 mod privileges;
 mod proc;
 mod program;
