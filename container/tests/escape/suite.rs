@@ -77,7 +77,9 @@ fn controls() -> Vec<Trial> {
                 match results.outcomes.get(attempt.name) {
                     Some(Outcome::Escaped(_)) => tally.controls += 1,
                     Some(Outcome::Skipped(why)) => _ = tally.skipped.insert(name.clone(), why.clone()),
-                    Some(Outcome::Held(text)) if text.split("; ").all(is_missing) => {
+                    Some(Outcome::Held(text))
+                        if text.starts_with("this kernel") || text.split("; ").all(is_missing) =>
+                    {
                         tally.skipped.insert(name.clone(), format!("this kernel does not have it: {text}"));
                     }
                     Some(Outcome::Held(text)) if !capable() => {

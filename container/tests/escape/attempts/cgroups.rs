@@ -51,7 +51,7 @@ fn mount_v1() -> Outcome {
     let outcomes = data.map(|data| Outcome::of(&format!("mount cgroup {data:?}"), mount(c"cgroup", data)));
     match Outcome::all(outcomes) {
         // A machine with v2 alone refuses some for root as well; which it does not matter as long as the control shows one.
-        Outcome::Held(text) if !has_v1() => Outcome::Held(format!("no v1 in this kernel's use: {text}")),
+        Outcome::Held(text) if !has_v1() => Outcome::Held(format!("this kernel uses no v1: {text}")),
         other => other,
     }
 }
