@@ -195,6 +195,10 @@ pub enum Event {
         version: u32,
         /// What each is doing or how it ended.
         attempts: Vec<Report>,
+        /// What of a task's limits and isolation this runner does not enforce, for lack of root: `memory`, `cpu`, `pids`, `io`, `ids` (all containers
+        /// are the same user to the host), `groups` (tasks keep the groups of the runner's user). More words may come.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unenforced: Vec<String>,
     },
     /// The task's own program has been executed.
     Started {

@@ -294,11 +294,26 @@ pub fn execveat(program: impl AsFd, arguments: &[CString], environment: &[CStrin
     io::Error::last_os_error()
 }
 
+/// Leaves the groups. In a user namespace that an ordinary user has made without help nobody can, which is known and told (see the runner's
+/// `rootless`); anywhere else a failure is one.
+fn leave_groups() -> io::Result<()> {
+    // SAFETY: no memory is touched but the empty list.
+    let left = check(unsafe { libc::setgroups(0, std::ptr::null()) }.into());
+    match left {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && groups_are_fixed() => Ok(()),
+        left => left.map(drop),
+    }
+}
+
+fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
 /// Leaves the groups and becomes this user, real, effective and saved.
 pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: no memory is touched but the empty list. The C library applies each to all threads; there is one.
+    leave_groups()?;
+    // SAFETY: no memory is touched. The C library applies each to all threads; there is one.
     unsafe {
-        check(libc::setgroups(0, std::ptr::null()).into())?;
         check(libc::setresgid(gid, gid, gid).into())?;
         check(libc::setresuid(uid, uid, uid).into())?;
     }
@@ -307,9 +322,9 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
 
 /// Calls `action` with the effective ids, and so the permissions, of this user. The groups are left for good. For a process with one thread.
 pub fn as_user<T>(uid: u32, gid: u32, action: impl FnOnce() -> T) -> io::Result<T> {
-    // SAFETY: no memory is touched but the empty list.
+    leave_groups()?;
+    // SAFETY: no memory is touched.
     unsafe {
-        check(libc::setgroups(0, std::ptr::null()).into())?;
         check(libc::setegid(gid).into())?;
         check(libc::seteuid(uid).into())?;
     }

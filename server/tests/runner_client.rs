@@ -25,7 +25,7 @@ impl Connection {
         let mut connection = Connection(Framed::new(stream, codec));
         assert_eq!(connection.request("a greeting").await, Request::Hello { version: VERSION });
         let attempts = alive.iter().map(|id| Report { id: (*id).to_owned(), end: None }).collect();
-        connection.tell(&Event::Welcome { version: VERSION, attempts }).await;
+        connection.tell(&Event::Welcome { version: VERSION, attempts, unenforced: Vec::new() }).await;
         connection
     }
 
@@ -137,6 +137,6 @@ async fn a_runner_that_is_merely_idle_is_asked_and_kept() {
     let mut idle = Connection::greet(&world.listener, &[]).await;
     for _ in 0..20 {
         assert_eq!(idle.request("a question").await, Request::Hello { version: VERSION });
-        idle.tell(&Event::Welcome { version: VERSION, attempts: Vec::new() }).await;
+        idle.tell(&Event::Welcome { version: VERSION, attempts: Vec::new(), unenforced: Vec::new() }).await;
     }
 }

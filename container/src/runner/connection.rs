@@ -105,7 +105,7 @@ impl Runner {
                 bytes += REPORT_BYTES + serde_json::to_vec(report).map_or(0, |text| text.len());
                 report.end.is_none() || bytes <= WELCOME_BYTES_MAX
             });
-        self.tell(&Event::Welcome { version: VERSION, attempts });
+        self.tell(&Event::Welcome { version: VERSION, attempts, unenforced: self.unenforced.clone() });
         for Report { id, end } in rest {
             if let Some(end) = end {
                 self.tell(&Event::Ended { id, end });

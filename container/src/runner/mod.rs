@@ -12,6 +12,7 @@ mod launch;
 mod options;
 mod reports;
 mod requests;
+mod rootless;
 mod scan;
 mod server_user;
 mod state;
@@ -19,8 +20,9 @@ mod stuck;
 mod timers;
 mod unpack;
 
-pub(crate) use reports::tell_started;
 pub use options::{Options, OptionsError};
+pub(crate) use reports::tell_started;
+pub use rootless::RootlessError;
 pub use server_user::ServerUser;
 
 use crate::cgroup::{CgroupError, Cgroups};
@@ -33,6 +35,7 @@ use crate::sys;
 use attempt::{Attempts, untoken};
 use connection::Connection;
 use reports::Reports;
+use rootless::Rootless;
 use rustix::event::epoll;
 use rustix::process::Rlimit;
 use scan::Leftovers;
@@ -86,6 +89,12 @@ pub enum RunnerError {
     /// No control groups.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
+    /// Neither root nor a user namespace.
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
+    /// Told not to run without limits.
+    #[error("this runner cannot enforce {0}, and was told to run nothing without (--require-limits)")]
+    Unlimited(String),
     /// No policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -120,6 +129,10 @@ pub struct Runner {
     reports: Reports,
     pages: HashMap<PathBuf, Rc<DeadlinePage>>,
     policy: Policy,
+    /// The user namespace around it, when it is not root outside.
+    rootless: Option<Rootless>,
+    /// What it tells the server that it does not enforce.
+    unenforced: Vec<String>,
     slots: Slots,
     /// The system calls that tasks may make.
     filter: Filter,
@@ -149,13 +162,15 @@ impl Runner {
             Some(server) => server.prepare_attempts(&options.attempts_dir)?,
             None => make_directory(&options.attempts_dir)?,
         }
-        let policy = options.read_policy()?;
+        let rootless = Rootless::enter(state.path())?;
+        let policy = options.read_policy(rootless.as_ref())?;
         let devices = state.path().join("dev");
         make_directory(&devices)?;
         stub::devices::prepare_template(&devices)?;
         let network =
             slot::network::own().map_err(|e| RunnerError::system("open the network namespace", e))?;
-        let cgroups = Cgroups::prepare(state.path())?.with_disk_of(&options.attempts_dir);
+        let (cgroups, unenforced) = enforceable(state.path(), rootless.as_ref(), options.require_limits)?;
+        let cgroups = cgroups.with_disk_of(&options.attempts_dir);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| RunnerError::system("make an epoll", e))?;
         // SIGCHLD and the stop signal are never read here, but blocked: stubs are born with this mask and must not lose a signal.
@@ -177,6 +192,8 @@ impl Runner {
             pages: HashMap::new(),
             slots: Slots::new(policy.users),
             policy,
+            rootless,
+            unenforced,
             filter: Filter::compile(),
             devices,
             network,
@@ -184,7 +201,8 @@ impl Runner {
             leftovers: Leftovers::default(),
             images: unpack::Images::default(),
             shutting_down: false,
-            idle_since_ms: None,
+            // A server that starts a runner and ends before it connects must not leave one for ever.
+            idle_since_ms: Some(boottime_ms()),
         };
         runner.scan();
         runner.sweep_images();
@@ -225,6 +243,7 @@ impl Runner {
         self.connection = None;
         self.state.release();
         self.cgroups.remove();
+        self.rootless.inspect(Rootless::leave);
         Ok(())
     }
 
@@ -285,6 +304,22 @@ fn detach() {
     // The runner must outlive every task when memory is short; without the privilege it goes on all the same.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = rustix::thread::set_name(c"shoal-runner");
+}
+
+/// The control groups, and what cannot be enforced. Root enforces everything or does not run.
+fn enforceable(
+    state_dir: &std::path::Path,
+    rootless: Option<&Rootless>,
+    require_limits: bool,
+) -> Result<(Cgroups, Vec<String>), RunnerError> {
+    let Some(rootless) = rootless else { return Ok((Cgroups::prepare(state_dir)?, Vec::new())) };
+    let cgroups = Cgroups::prepare_available(state_dir);
+    let mut unenforced: Vec<String> = cgroups.missing().into_iter().map(str::to_owned).collect();
+    if require_limits && !unenforced.is_empty() {
+        return Err(RunnerError::Unlimited(unenforced.join(", ")));
+    }
+    unenforced.extend(rootless.lacks.iter().map(|lack| lack.word().to_owned()));
+    Ok((cgroups, unenforced))
 }
 
 /// Two descriptors for each live attempt: as many as we are allowed. Returns the limit as it was.

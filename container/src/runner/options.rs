@@ -1,6 +1,7 @@
 //! The runner's command line. Written out by hand: the runner is forked for each task, so it carries no argument parser.
 
 use super::RunnerError;
+use super::rootless::Rootless;
 use super::server_user::ServerUser;
 use crate::policy::Policy;
 use std::ffi::OsString;
@@ -20,6 +21,8 @@ pub struct Options {
     pub policy: PathBuf,
     /// Who asks, when it is not the runner's own user.
     pub server_user: Option<ServerUser>,
+    /// Not to run where memory, processor time or processes cannot be limited.
+    pub require_limits: bool,
     /// Without a connection and without a live attempt for so long, the runner ends by itself.
     pub idle_ms: u64,
 }
@@ -51,12 +54,15 @@ pub enum OptionsError {
 
 impl Options {
     /// The policy as it stands now. One that a server which is another user could change, or that names a root or a mount which it could make
-    /// to mean something else, is none.
-    pub(super) fn read_policy(&self) -> Result<Policy, RunnerError> {
+    /// to mean something else, is none. Without root, the ids of containers are those that there are.
+    pub(super) fn read_policy(&self, rootless: Option<&Rootless>) -> Result<Policy, RunnerError> {
         if let Some(server) = self.server_user {
             server.cannot_write(&self.policy)?;
         }
-        let policy = Policy::read(&self.policy)?;
+        let mut policy = Policy::read(&self.policy)?;
+        if let Some(rootless) = rootless {
+            policy.users = rootless.users;
+        }
         if let Some(server) = self.server_user {
             let mounts = policy.mounts.values().map(|mount| &mount.path);
             policy.roots.iter().chain(mounts).try_for_each(|path| server.cannot_change(path))?;
@@ -66,20 +72,23 @@ impl Options {
 
     /// Printed by `--help`.
     pub const USAGE: &str = "\
-shoal-runner --state-dir DIR --attempts-dir DIR --policy FILE [--server-user USER] [--idle-seconds N]
-Starts containers on behalf of a shoald, which starts it. Needs root.
+shoal-runner --state-dir DIR --attempts-dir DIR --policy FILE [--server-user USER] [--require-limits]
+             [--idle-seconds N]
+Starts containers on behalf of a shoald, which starts it. Without root it makes a user namespace for itself, and enforces
+what can be enforced there.
   --state-dir DIR     where runner.sock and runner.pid are made
   --attempts-dir DIR  where each attempt's directory with its log is made
   --policy FILE       what tasks may have: roots, mounts, networks, user ids (JSON)
   --server-user USER  the user (NAME, UID or UID:GID) whose shoald may ask, when the runner is started
                       by an administrator; the policy and all directories must be out of its reach
+  --require-limits    do not run where memory, cpu or processes cannot be limited
   --idle-seconds N    end when there is no server and no task for so long (30)";
 
     /// Reads the arguments behind the program's name; `None` when help was asked for.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, OptionsError> {
         let mut arguments = arguments.into_iter();
         let (mut state_dir, mut attempts_dir) = (None, None);
-        let (mut policy, mut server_user, mut idle_s) = (None, None, IDLE_S);
+        let (mut policy, mut server_user, mut require_limits, mut idle_s) = (None, None, false, IDLE_S);
         while let Some(argument) = arguments.next() {
             let mut value = |name| arguments.next().ok_or(OptionsError::NoValue(name));
             match argument.to_str() {
@@ -88,6 +97,7 @@ Starts containers on behalf of a shoald, which starts it. Needs root.
                 Some("--attempts-dir") => attempts_dir = Some(PathBuf::from(value("--attempts-dir")?)),
                 Some("--policy") => policy = Some(PathBuf::from(value("--policy")?)),
                 Some("--server-user") => server_user = Some(user(value("--server-user")?)?),
+                Some("--require-limits") => require_limits = true,
                 Some("--idle-seconds") => idle_s = number("--idle-seconds", value("--idle-seconds")?)?,
                 _ => return Err(OptionsError::Unknown(argument)),
             }
@@ -96,7 +106,7 @@ Starts containers on behalf of a shoald, which starts it. Needs root.
         let attempts_dir = attempts_dir.ok_or(OptionsError::Missing("--attempts-dir"))?;
         let policy = policy.ok_or(OptionsError::Missing("--policy"))?;
         let idle_ms = u64::from(idle_s) * 1000;
-        Ok(Some(Options { state_dir, attempts_dir, policy, server_user, idle_ms }))
+        Ok(Some(Options { state_dir, attempts_dir, policy, server_user, require_limits, idle_ms }))
     }
 }
 

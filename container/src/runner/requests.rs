@@ -43,7 +43,7 @@ impl Runner {
         connection.greeted = true;
         if version == VERSION {
             // The server may have been started anew because its operator allows other things now.
-            match self.options.read_policy() {
+            match self.options.read_policy(self.rootless.as_ref()) {
                 Ok(policy) => self.policy = policy,
                 Err(error) => self.refuse(None, error.to_string()),
             }

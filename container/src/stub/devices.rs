@@ -3,7 +3,8 @@
 
 use super::error::{SetupError, Step};
 use super::mounts::{self, attach, attach_as, new_filesystem, open_beneath, restrict, view_of};
-use rustix::fs::{FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, fstat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, MountPropagationFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -44,22 +45,51 @@ pub fn prepare_template(point: &Path) -> Result<(), SetupError> {
     let umask = rustix::process::umask(Mode::empty());
     let filled = fill(dev.as_fd());
     rustix::process::umask(umask);
-    filled?;
+    let own = filled?;
     crate::sys::set_mount_attributes(&dev, u64::from(SEALED_DEVICES.bits()), false)
         .step("make the devices read-only")?;
     let point = mounts::open_host(point).step(format!("open {}", point.display()))?;
-    attach(dev.as_fd(), point.as_fd()).step("mount the devices")
+    attach(dev.as_fd(), point.as_fd()).step("mount the devices")?;
+    if own {
+        Ok(())
+    } else {
+        show_hosts(open_beneath(dev.as_fd(), DEVICES).step("open the devices")?.as_fd())
+    }
 }
 
-fn fill(template: BorrowedFd<'_>) -> Result<(), SetupError> {
+/// Without root no device can be made: the host's own are shown, each known by its numbers to be what it should be.
+fn show_hosts(dev: BorrowedFd<'_>) -> Result<(), SetupError> {
+    let host = mounts::open_host(Path::new("/dev")).step("open the host's /dev")?;
+    for (name, major, minor) in NODES {
+        let node = view_of(host.as_fd(), name, false).step(format!("open the host's /dev/{name}"))?;
+        let stat = fstat(&node).step(format!("look at the host's /dev/{name}"))?;
+        let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if !device || stat.st_rdev != makedev(major, minor) {
+            let found = std::io::Error::other("it is another device, or none");
+            return Err(found).step(format!("check the host's /dev/{name}"));
+        }
+        restrict(node.as_fd(), SEALED_DEVICES)
+            .and_then(|()| attach_as(node.as_fd(), dev, name))
+            .step(format!("show the host's /dev/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Whether the devices could be made; otherwise there is an empty file in the place of each.
+fn fill(template: BorrowedFd<'_>) -> Result<bool, SetupError> {
     for (name, mode) in [(DEVICES, 0o755), (EMPTY, 0o555)] {
         mkdirat(template, name, Mode::from_bits_truncate(mode)).step(format!("make {name}"))?;
     }
     let dev = open_beneath(template, DEVICES).step("open the devices")?;
+    let mut own = true;
     for (name, major, minor) in NODES {
         let anybody = Mode::from_bits_truncate(0o666);
-        mknodat(&dev, name, FileType::CharacterDevice, anybody, makedev(major, minor))
-            .step(format!("make /dev/{name}"))?;
+        let mut made = mknodat(&dev, name, FileType::CharacterDevice, anybody, makedev(major, minor));
+        if made == Err(Errno::PERM) {
+            own = false;
+            made = mknodat(&dev, name, FileType::RegularFile, anybody, 0);
+        }
+        made.step(format!("make /dev/{name}"))?;
     }
     for (name, target) in LINKS {
         symlinkat(target, &dev, name).step(format!("make /dev/{name}"))?;
@@ -67,7 +97,7 @@ fn fill(template: BorrowedFd<'_>) -> Result<(), SetupError> {
     for name in POINTS {
         mkdirat(&dev, name, Mode::from_bits_truncate(0o755)).step(format!("make /dev/{name}"))?;
     }
-    Ok(())
+    Ok(own)
 }
 
 /// Shows the devices of the template on /dev of `root`, with `shm` of the private file system and the container's own pseudo-terminals. `host_id` says

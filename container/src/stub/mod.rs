@@ -130,6 +130,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     failpoint!("stub.network");
     root::enter(job)?;
     failpoint!("stub.root");
+    task::go_first_unless_protected().step("set oom_score_adj")?;
     privileges::hide()?;
     supervise::run(job, oom)
 }

@@ -38,6 +38,10 @@ pub struct TestRunner {
     pub dir: tempfile::TempDir,
     pub process: Child,
     pub page: DeadlinePage,
+    /// Who connects, if not this process' user.
+    user: Option<u32>,
+    /// What the last `Welcome` said is not enforced.
+    pub unenforced: Vec<String>,
     client: Option<Client>,
     /// Where in each hierarchy its groups are expected; empty is the top.
     below: PathBuf,
@@ -51,17 +55,30 @@ impl TestRunner {
 
     /// The same, with more arguments for the runner.
     pub fn with_arguments(arguments: &[&str]) -> TestRunner {
-        TestRunner::with_spawn(|dir| spawn(dir, arguments))
+        TestRunner::with_spawn(None, |dir| spawn(dir, arguments))
     }
 
     /// One that starts as a member of these groups, and is expected to make its own in `below`.
     pub fn in_groups(groups: &[PathBuf], below: &Path) -> TestRunner {
-        let mut runner = TestRunner::with_spawn(|dir| spawn_in(groups, dir));
+        let mut runner = TestRunner::with_spawn(None, |dir| spawn_in(groups, dir));
         runner.below = below.to_owned();
         runner
     }
 
-    fn with_spawn(spawn: impl FnOnce(&Path) -> Child) -> TestRunner {
+    /// One that this user has started, who is not root; its directories are the user's.
+    pub fn of_user(uid: u32, arguments: &[&str]) -> TestRunner {
+        TestRunner::with_spawn(Some(uid), |dir| {
+            use std::os::unix::fs::{PermissionsExt, chown};
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::create_dir(dir.join("state")).unwrap();
+            for name in ["", "attempts", "state", "deadline"] {
+                chown(dir.join(name), Some(uid), Some(uid)).unwrap();
+            }
+            spawn_as(uid, dir, arguments)
+        })
+    }
+
+    fn with_spawn(user: Option<u32>, spawn: impl FnOnce(&Path) -> Child) -> TestRunner {
         assert!(rustix::process::geteuid().is_root(), "these tests start containers and need root");
         let dir = tempfile::tempdir().unwrap();
         busybox_root(&dir.path().join("root"));
@@ -71,7 +88,15 @@ impl TestRunner {
         let page = DeadlinePage::create(&dir.path().join("deadline")).unwrap();
         page.advance_to(boottime_ns() + 3_600_000_000_000);
         let process = spawn(dir.path());
-        let mut runner = TestRunner { dir, process, page, client: None, below: PathBuf::new() };
+        let mut runner = TestRunner {
+            dir,
+            process,
+            page,
+            user,
+            unenforced: Vec::new(),
+            client: None,
+            below: PathBuf::new(),
+        };
         runner.connect();
         runner
     }
@@ -84,13 +109,15 @@ impl TestRunner {
     pub fn connect(&mut self) -> Vec<Report> {
         self.client = None;
         let socket = self.path("state/runner.sock");
-        let stream = wait_for("the runner to listen", || UnixStream::connect(&socket).ok());
+        let user = self.user;
+        let stream = wait_for("the runner to listen", || connect_as(user, &socket));
         let mut client = Client { stream, decoder: Decoder::default(), seen: Vec::new() };
         client.send(&Request::Hello { version: VERSION });
-        let Event::Welcome { version, attempts } = client.receive("a welcome") else {
+        let Event::Welcome { version, attempts, unenforced } = client.receive("a welcome") else {
             panic!("the first event is not a welcome");
         };
         assert_eq!(version, VERSION);
+        self.unenforced = unenforced;
         self.client = Some(client);
         attempts
     }
@@ -287,6 +314,22 @@ impl Client {
     }
 }
 
+/// A connection made with this user's credentials.
+#[allow(unsafe_code)]
+fn connect_as(user: Option<u32>, socket: &Path) -> Option<UnixStream> {
+    let connect = || UnixStream::connect(socket).ok();
+    let Some(id) = user else { return connect() };
+    let become_and_connect = || {
+        // SAFETY: no memory is touched; past the C library, which would change the other threads as well.
+        unsafe {
+            assert_eq!(libc::syscall(libc::SYS_setresgid, id, id, id), 0);
+            assert_eq!(libc::syscall(libc::SYS_setresuid, id, id, id), 0);
+        }
+        connect()
+    };
+    std::thread::scope(|scope| scope.spawn(become_and_connect).join()).expect("root may become anybody")
+}
+
 fn spawn_in(groups: &[PathBuf], dir: &Path) -> Child {
     let mut command = joining(groups, env!("CARGO_BIN_EXE_shoal-runner"));
     command.args(runner_arguments(dir)).stdin(Stdio::null()).spawn().unwrap()
@@ -309,6 +352,33 @@ pub fn spawn(dir: &Path, arguments: &[&str]) -> Child {
         .stdin(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+/// The same, as another user.
+pub fn spawn_as(uid: u32, dir: &Path, arguments: &[&str]) -> Child {
+    use std::os::unix::process::CommandExt;
+    Command::new(reachable_runner())
+        .args(runner_arguments(dir))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .uid(uid)
+        .gid(uid)
+        .spawn()
+        .unwrap()
+}
+
+/// The runner program where every user may execute it.
+fn reachable_runner() -> &'static Path {
+    static COPY: std::sync::LazyLock<(tempfile::TempDir, PathBuf)> = std::sync::LazyLock::new(|| {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = dir.path().join("shoal-runner");
+        std::fs::copy(env!("CARGO_BIN_EXE_shoal-runner"), &copy).unwrap();
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (dir, copy)
+    });
+    &COPY.1
 }
 
 /// A root of a static busybox and its links, with all mount points.
