@@ -5,6 +5,7 @@
 //! still seen by a linearizable read. So no container outlives a moment 0.7 T after its node's key vanished, whatever the store
 //! thinks of the lease.
 
+use crate::full_disk;
 use crate::identity::Saved;
 use crate::runner::Runner;
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
@@ -55,6 +56,8 @@ pub struct Keeper {
 struct Registration {
     saved: Saved,
     page: DeadlinePage,
+    /// Whether `saved` is on the disk: one that was full when the node registered may have room by now.
+    on_disk: bool,
 }
 
 impl Keeper {
@@ -71,7 +74,7 @@ impl Keeper {
     async fn live(&self) -> anyhow::Result<()> {
         let mut resumed = self.resume().await?;
         loop {
-            let registration = match resumed.take() {
+            let mut registration = match resumed.take() {
                 Some(registration) => registration,
                 None => self.register().await?,
             };
@@ -79,7 +82,7 @@ impl Keeper {
             tracing::info!(%node, created, "registered");
             self.identity.send_replace(Some((node, created)));
             self.events.send(Event::Registered { node, created }).await?;
-            let why = self.renew_until_lost(&registration).await;
+            let why = self.renew_until_lost(&mut registration).await;
             tracing::warn!(%node, why, "lease lost: fencing");
             self.identity.send_replace(None);
             self.events.send(Event::LeaseLost).await?;
@@ -108,7 +111,7 @@ impl Keeper {
         if !self.refresh(&saved).await {
             return Ok(None);
         }
-        Ok(Some(Registration { saved, page }))
+        Ok(Some(Registration { saved, page, on_disk: true }))
     }
 
     async fn still_registered(&self, saved: &Saved) -> Result<bool, StoreError> {
@@ -144,20 +147,45 @@ impl Keeper {
         }
         let node = NodeId(Uuid::now_v7());
         let path = page_path(&self.data_dir, node);
-        clear_pages(path.parent().unwrap_or(&self.data_dir))?;
-        let page = DeadlinePage::create(&path)?;
+        let page = self.new_page(&path).await?;
         loop {
             let sent = boottime_ns();
             match self.try_register(node).await {
                 Ok((lease, created)) => {
                     page.advance_to(self.deadline_after(sent));
                     let saved = Saved::new(&self.identity_path(), node, &self.entry.name, lease.0, created)?;
-                    saved.store(&self.identity_path())?;
-                    return Ok(Registration { saved, page });
+                    let on_disk = self.keep(&saved)?;
+                    return Ok(Registration { saved, page, on_disk });
                 }
                 Err(error) => tracing::warn!(%error, "not registered yet"),
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// The page of a new identity. On a full disk the node waits for room: without a page it could start nothing.
+    async fn new_page(&self, path: &Path) -> anyhow::Result<DeadlinePage> {
+        let make = || -> anyhow::Result<DeadlinePage> {
+            clear_pages(path.parent().unwrap_or(&self.data_dir))?;
+            Ok(DeadlinePage::create(path)?)
+        };
+        loop {
+            match make() {
+                Err(error) if full_disk::is_cause_of(&error) => tracing::error!("not registered: {error:#}"),
+                made => return made,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Writes the identity; false on a full disk. Without it the next start takes a new one, and what runs under this dies first.
+    fn keep(&self, saved: &Saved) -> anyhow::Result<bool> {
+        match saved.store(&self.identity_path()).map_err(anyhow::Error::from) {
+            Err(error) if full_disk::is_cause_of(&error) => {
+                tracing::error!("a restart would not keep this identity: {error:#}");
+                Ok(false)
+            }
+            kept => kept.map(|()| true),
         }
     }
 
@@ -180,7 +208,7 @@ impl Keeper {
     }
 
     /// Renews until the lease is gone; returns what said so.
-    async fn renew_until_lost(&self, registration: &Registration) -> &'static str {
+    async fn renew_until_lost(&self, registration: &mut Registration) -> &'static str {
         let node = registration.saved.node;
         let mut fenced = self.fenced.clone();
         let mut ticks = tokio::time::interval(self.ttl / RENEWALS_PER_TTL);
@@ -197,6 +225,9 @@ impl Keeper {
                 Ok(true) => {
                     failpoint!("server.before_deadline");
                     registration.page.advance_to(self.deadline_after(sent));
+                    if !registration.on_disk {
+                        registration.on_disk = self.keep(&registration.saved).unwrap_or(false);
+                    }
                 }
                 Ok(false) => return "the node's key is gone",
                 Err(StoreError::LeaseNotFound) => return "the lease has expired",

@@ -8,6 +8,7 @@ pub mod config;
 pub mod counters;
 pub mod data_dir;
 pub mod facts;
+pub mod full_disk;
 pub mod identity;
 pub mod images;
 pub mod index;

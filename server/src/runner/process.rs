@@ -3,6 +3,7 @@
 use super::RunnerConfig;
 use super::link::Link;
 use super::policy;
+use crate::full_disk;
 use anyhow::Context;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,6 +17,9 @@ const CONNECT_RETRY: Duration = Duration::from_millis(5);
 /// Between starts of a runner that ends at once.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
+/// Between tries to start a runner on a full disk.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
 /// Starts and reaps the runner.
 pub(super) struct Process {
     config: RunnerConfig,
@@ -28,8 +32,24 @@ impl Process {
         Process { config, child: None, starts: 0 }
     }
 
-    /// Connects to the runner, starting it where nobody answers. Fails only when it cannot be started at all.
+    /// Connects to the runner, starting it where nobody answers. Fails only when it cannot be started at all; a full disk is waited for.
     pub(super) async fn connect(&mut self) -> anyhow::Result<Link> {
+        loop {
+            match self.try_connect().await {
+                Err(error) if full_disk::is_cause_of(&error) => {
+                    tracing::error!("no runner: {error:#}");
+                    tokio::time::sleep(ROOM_RETRY).await;
+                }
+                tried => {
+                    // One that ended because another served already would stay a zombie; let go of, it is reaped when it ends.
+                    self.child = None;
+                    return tried;
+                }
+            }
+        }
+    }
+
+    async fn try_connect(&mut self) -> anyhow::Result<Link> {
         let socket = self.config.state_dir.join("runner.sock");
         loop {
             // Before it is greeted: it reads its policy again then.
