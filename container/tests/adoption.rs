@@ -195,3 +195,27 @@ fn a_new_connection_replaces_a_stuck_one_and_ends_are_told_on_it() {
     runner.connect();
     assert_eq!(runner.end("a.1").cause, Cause::Code(3));
 }
+
+#[test]
+fn an_attempt_whose_directory_was_removed_is_told_when_all_of_it_is_dead() {
+    let mut runner = TestRunner::new();
+    let start = runner.script("gone.1", "echo ready; sleep 1000");
+    runner.start(start);
+    let stub = runner.started("gone.1");
+    runner.log_contains("gone.1", "ready");
+    runner.disconnect();
+    runner.signal(Signal::KILL);
+    runner.join();
+    std::fs::remove_dir_all(runner.path("attempts/gone.1")).unwrap();
+    let reports = runner.restart();
+    let cause = match ends(&reports)[..] {
+        [("gone.1", Some(cause))] => cause.clone(),
+        [("gone.1", None)] => runner.end("gone.1").cause,
+        ref told => panic!("{told:?}"),
+    };
+    assert!(matches!(cause, Cause::Vanished(_)), "{cause:?}");
+    assert!(!alive(stub) && runner.group_file("gone.1", "cgroup.procs").is_none(), "told before it was dead");
+    runner.send(&Request::Forget { id: "gone.1".into() });
+    runner.send(&Request::Forget { id: "gone.1".into() });
+    assert!(runner.refusal("gone.1").contains("forgotten already"));
+}

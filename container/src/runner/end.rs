@@ -106,6 +106,7 @@ pub(super) fn conclude(
     unseen: impl FnOnce() -> Cause,
 ) -> End {
     let recorded = StatusRecord::read(status);
+    let was_recorded = recorded.is_some();
     let complete = recorded.as_ref().is_some_and(|record| record.oom_killed || !oom_killed);
     let record = recorded.unwrap_or_else(|| {
         let truncated =
@@ -117,7 +118,12 @@ pub(super) fn conclude(
     }
     let cause = if oom_killed { out_of_memory(record.cause) } else { record.cause };
     let record = StatusRecord { cause, oom_killed, ..record };
-    let _ = record.append(status);
+    if record.append(status).is_err() && !was_recorded {
+        // On a full disk. A stub that is only being born goes by the length that it was started with: an empty status tells it as well that
+        // the attempt is decided, and has given room back.
+        let _ = rustix::fs::ftruncate(status, 0);
+        let _ = record.append(status);
+    }
     record.into_end()
 }
 
@@ -130,5 +136,30 @@ fn out_of_memory(cause: Cause) -> Cause {
         // Whether its program had begun is not known.
         Cause::Vanished(what) => Cause::Vanished(format!("out of memory: {what}")),
         cause => cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_vanished_attempt_is_decided_on_a_full_disk_too() {
+        // A file that takes no byte more, as on a full disk.
+        let status = memfd_create(c"status", MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::io::write(&status, b"{\"format\":1}\n").unwrap();
+        fcntl_add_seals(&status, SealFlags::GROW).unwrap();
+        let born_with = fstat(&status).unwrap().st_size;
+        let dir = AttemptDir::at(std::path::Path::new("/nonexistent"), "a.1");
+        let end = conclude(&dir, status.as_fd(), false, || Cause::Vanished("gone".to_owned()));
+        assert_eq!(end.cause, Cause::Vanished("gone".to_owned()));
+        // What a stub that is only being born looks at before it does anything (`stub::own_the_attempt`).
+        assert_ne!(
+            fstat(&status).unwrap().st_size,
+            born_with,
+            "it would run an attempt that was told as vanished"
+        );
     }
 }

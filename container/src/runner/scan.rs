@@ -7,7 +7,7 @@ use super::end::{REMOVAL_RETRY_MS_MAX, conclude};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
-use crate::protocol::Cause;
+use crate::protocol::{Cause, End};
 use crate::record::{self, AttemptDir, StartRecord};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,8 +52,18 @@ impl Runner {
         self.remove_group(number);
     }
 
-    /// Kills and removes groups that belong to no living attempt.
+    /// Kills and removes groups that belong to no living attempt. One whose directory somebody has removed is told like any other end, once
+    /// its group is empty: the server may believe that it runs.
     fn sweep(&mut self) {
+        for id in self.cgroups.existing() {
+            let dir = AttemptDir::at(&self.options.attempts_dir, &id);
+            if self.attempts.number(&id).is_none() && !dir.path().exists() {
+                let cause = Cause::Vanished("its directory was gone when the runner came back".to_owned());
+                let end = End { cause, oom_killed: false, log_truncated: false };
+                let number = self.attempts.insert(id, Phase::Removing { end, tries: 0, at_ms: 0 });
+                self.remove_group(number);
+            }
+        }
         let attempts = &self.attempts;
         self.leftovers.groups = self
             .cgroups
