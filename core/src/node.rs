@@ -16,7 +16,7 @@ use crate::time::BootMs;
 use crate::transition::{Outcome, Transition};
 use crate::view::{Fact, View};
 pub use hedge::Hedge;
-pub use local::{Local, Phase};
+pub use local::{Grace, Local, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What does not change while the node runs.

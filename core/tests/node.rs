@@ -200,6 +200,38 @@ fn an_adopted_attempt_is_not_started_again() {
 }
 
 #[test]
+fn an_adopted_attempt_that_is_canceled_has_the_grace_of_its_record() {
+    let mut n = node_one(vec![running(1, 1, cores(1))]);
+    do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive });
+    let mut record = record(1, 1);
+    let canceled = shoal_core::entry::RunEntry { cancel: true, ..run_entry(cores(1), 1) };
+    let cancel = || Fact::Running { task: task(1), node: node(1), entry: canceled.clone() };
+    // The read that the list has asked for is under way, or is asked for now; in no case is the attempt stopped by a guess.
+    assert_eq!(stops(&do_now(&mut n, changed(212, vec![cancel()]))), []);
+    record.spec.kill_grace_ms = 77_000;
+    let actions =
+        do_now(&mut n, Event::Claimed { task: task(1), record: Some(Box::new(record)), revision: 212 });
+    assert_eq!(starts(&actions), []);
+    let stop = Action::Stop { attempt: attempt(1, 1), grace_ms: 77_000 };
+    assert_eq!(actions.iter().filter(|action| **action == stop).count(), 1, "{actions:?}");
+    assert_eq!(stops(&do_now(&mut n, changed(213, vec![cancel()]))), [], "asked twice");
+}
+
+#[test]
+fn an_attempt_adopted_before_the_list_is_read_when_somebody_cancels_it() {
+    let mut n = Node::new(NodeConfig { name: "n1".to_owned(), requeue_wait_ms: 0, requeue_stagger_ms: 500 });
+    do_now(&mut n, Event::Registered { node: node(1), created: 1 });
+    do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive });
+    do_now(&mut n, synced(200, vec![node_up(1, cores(4)), running(1, 1, cores(1))]));
+    let entry = shoal_core::entry::RunEntry { cancel: true, ..run_entry(cores(1), 1) };
+    let actions = do_now(&mut n, changed(212, vec![Fact::Running { task: task(1), node: node(1), entry }]));
+    assert_eq!((claims(&actions), stops(&actions)), (vec![task(1)], vec![]));
+    let record = Some(Box::new(record(1, 1)));
+    let actions = do_now(&mut n, Event::Claimed { task: task(1), record, revision: 212 });
+    assert_eq!((starts(&actions), stops(&actions)), (vec![], vec![attempt(1, 1)]));
+}
+
+#[test]
 fn an_adopted_attempt_that_the_store_does_not_know_is_killed_in_an_idle_cluster_too() {
     let mut n = node_one(vec![]);
     let now = do_now(&mut n, Event::Adopted { attempt: attempt(1, 1), found: Found::Alive });

@@ -36,6 +36,8 @@ use prepare::Prepared;
 const RECONCILE: Duration = Duration::from_secs(60);
 /// Between tries to read the record of a claimed task.
 const CLAIM_RETRY: Duration = Duration::from_millis(200);
+/// Between proposals of what the store has refused to take, which is an error of ours or of its configuration.
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// Events of one kind handled in a row before the others are looked at again.
 const BURST: usize = 256;
 

@@ -237,3 +237,27 @@ async fn a_call_with_a_deadline_is_answered_though_every_batch_waits_for_a_store
         );
     }
 }
+
+#[tokio::test]
+async fn what_the_store_refuses_is_neither_given_up_nor_holds_others_up() {
+    let world = World::new().await;
+    let tasks = [world.submit(1).await, world.submit(2).await];
+    for task in tasks {
+        world.propose(task, world.steal()).await;
+    }
+    let poison = Key::Task(tasks[0]).to_string();
+    world.faulty.set_hook(move |call| match call {
+        Call::Txn(txn) if format!("{txn:?}").contains(&poison) => Fault::Refused,
+        _ => Fault::None,
+    });
+    let settle = |task| world.proposer.settle(task, world.finish(7), None, None);
+    let both = futures::future::join(settle(tasks[0]), settle(tasks[1]));
+    let (refused, taken) = tokio::time::timeout(PATIENCE, both).await.expect("no decision in time");
+    assert!(matches!(refused, Err(ProposeError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(committed(&taken.expect("not stopping")).state, TaskState::Complete { .. }));
+    world.faulty.clear();
+    assert!(matches!(
+        committed(&world.propose(tasks[0], world.finish(7)).await).state,
+        TaskState::Complete { .. }
+    ));
+}

@@ -39,6 +39,8 @@ pub enum Fault {
     None,
     /// It is not carried out, and the caller knows.
     Unavailable,
+    /// It is refused: to send it again would be of no use.
+    Refused,
     /// It is not carried out, and the caller does not know.
     NotApplied,
     /// It is carried out, and the caller does not know.
@@ -174,6 +176,7 @@ impl<S: Store + ?Sized> FaultyStore<S> {
         match self.decide(call) {
             Fault::None => inner.await,
             Fault::Unavailable => Err(StoreError::Unavailable("injected".to_owned())),
+            Fault::Refused => Err(StoreError::Refused("injected".to_owned())),
             Fault::NotApplied => Err(StoreError::Unknown("injected: request lost".to_owned())),
             Fault::LoseReply => match inner.await {
                 Ok(_) => Err(StoreError::Unknown("injected: reply lost".to_owned())),

@@ -7,9 +7,6 @@ use crate::resources::Resources;
 use crate::task::{Task, TaskState};
 use std::collections::BTreeSet;
 
-/// From SIGTERM to SIGKILL for an attempt whose record this server has not read since it started.
-const ADOPTED_GRACE_MS: u64 = 10_000;
-
 /// Where an attempt on this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -23,6 +20,17 @@ pub enum Phase {
     Running,
     /// Its process has ended; the end is being recorded.
     Ending,
+}
+
+/// From SIGTERM to SIGKILL, as the attempt's record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// So many milliseconds.
+    KnownMs(u64),
+    /// The record has not been read since this server started; it is when somebody wants the attempt's end.
+    Unread,
+    /// It is being read.
+    Asked,
 }
 
 /// An attempt on this node.
@@ -39,7 +47,7 @@ pub struct Local {
     /// The store revision since which the store knows it as running here.
     pub since: i64,
     /// From SIGTERM to SIGKILL.
-    pub kill_grace_ms: u64,
+    pub grace: Grace,
 }
 
 impl Local {
@@ -51,7 +59,7 @@ impl Local {
             phase: Phase::Running,
             stop_sent: false,
             since,
-            kill_grace_ms: ADOPTED_GRACE_MS,
+            grace: Grace::Unread,
         }
     }
 
@@ -86,7 +94,7 @@ impl Node {
         let Some(local) = self.local.get_mut(&task) else {
             let claiming =
                 Local { phase: Phase::Claiming, ..Local::adopted(entry.attempt, self.view.revision) };
-            self.local.insert(task, Local { resources: entry.resources, ..claiming });
+            self.local.insert(task, Local { resources: entry.resources, grace: Grace::Asked, ..claiming });
             actions.push(Action::Claim(task));
             return;
         };
@@ -99,9 +107,18 @@ impl Node {
         local.resources = entry.resources;
         let alive = matches!(local.phase, Phase::Starting | Phase::Running);
         if entry.cancel && alive && !local.stop_sent {
-            local.stop_sent = true;
             let attempt = AttemptId { task, number: entry.attempt };
-            actions.push(Action::Stop { attempt, grace_ms: local.kill_grace_ms });
+            match local.grace {
+                Grace::KnownMs(grace_ms) => {
+                    local.stop_sent = true;
+                    actions.push(Action::Stop { attempt, grace_ms });
+                }
+                Grace::Unread => {
+                    local.grace = Grace::Asked;
+                    actions.push(Action::Claim(task));
+                }
+                Grace::Asked => {}
+            }
         }
     }
 
@@ -176,8 +193,14 @@ impl Node {
         revision: i64,
         actions: &mut Vec<Action>,
     ) {
-        let claiming = self.local.get(&task).is_some_and(|l| l.phase == Phase::Claiming);
-        if !claiming {
+        let Some(local) = self.local.get_mut(&task) else { return };
+        if local.phase != Phase::Claiming {
+            // Adopted, before or while it was read: then the grace was all that was missing.
+            if let Some(record) = record.filter(|r| r.attempt == local.attempt && local.grace == Grace::Asked)
+            {
+                local.grace = Grace::KnownMs(record.spec.kill_grace_ms);
+                self.check_local(task, actions);
+            }
             return;
         }
         let mine = |t: &Task| matches!(&t.state, TaskState::Running { node, .. } if self.is_me(*node));
@@ -201,7 +224,7 @@ impl Node {
             phase: Phase::Starting,
             stop_sent: canceled,
             since: revision,
-            kill_grace_ms: record.spec.kill_grace_ms,
+            grace: Grace::KnownMs(record.spec.kill_grace_ms),
         };
         self.local.insert(record.id, local);
         let attempt = record.attempt_id();

@@ -1,7 +1,7 @@
 //! Taking this node's own part of the plan: capacity first, then the proposal.
 
 use super::Node;
-use super::local::{Local, Phase};
+use super::local::{Grace, Local, Phase};
 use crate::entry::NodeState;
 use crate::event::{Action, Decision};
 use crate::id::{NodeId, TaskId};
@@ -62,7 +62,7 @@ impl Node {
             phase: Phase::Stealing,
             stop_sent: false,
             since: i64::MAX,
-            kill_grace_ms: 0,
+            grace: Grace::Unread,
         };
         self.local.insert(task, local);
         self.hedge.proposed(task, now);

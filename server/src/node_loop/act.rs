@@ -5,7 +5,7 @@ use crate::clock;
 use crate::facts;
 use crate::journal;
 use crate::propose::Settled;
-use crate::seam::TaskChanged;
+use crate::seam::{ProposeError, TaskChanged};
 use shoal_container::failpoint;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::{AttemptId, TaskId};
@@ -68,7 +68,12 @@ impl NodeLoop {
         self.work.spawn(async move {
             failpoint!("server.before_steal" if matches!(transition, Transition::Steal { .. }));
             failpoint!("server.before_finish" if matches!(transition, Transition::Finish { .. }));
-            let settled = proposer.settle(task, transition.clone(), known, None).await;
+            let mut settled = proposer.settle(task, transition.clone(), known, None).await;
+            // Refused by the store as such: what the proposal was may be the only trace of a result, so it is not let go.
+            while let Err(ProposeError::Unavailable(_) | ProposeError::NoSpace) = settled {
+                tokio::time::sleep(super::REFUSED_RETRY).await;
+                settled = proposer.settle(task, transition.clone(), None, None).await;
+            }
             failpoint!("server.after_steal" if matches!(transition, Transition::Steal { .. }));
             failpoint!("server.after_finish" if matches!(transition, Transition::Finish { .. }));
             let (decision, stored) = match settled {
@@ -77,8 +82,10 @@ impl NodeLoop {
                     (Decision::Committed { revision: stored.mod_revision, task }, Some(stored))
                 }
                 Ok(Settled::Refused { .. }) => (Decision::Refused, None),
-                // Without a deadline only shutdown ends a proposal undecided; the next start finds out.
-                Err(_) => std::future::pending().await,
+                // The next start finds out.
+                Err(ProposeError::Stopping | ProposeError::Unavailable(_) | ProposeError::NoSpace) => {
+                    std::future::pending().await
+                }
             };
             let record = stored.filter(|_| matches!(transition, Transition::Steal { .. }));
             Done { event: Event::Decided { task, transition, decision }, record, prepared: None }

@@ -7,8 +7,10 @@ use shoal_container::failpoint;
 use shoal_container::protocol::{Cause, End, Report};
 use shoal_core::event::{Event, Found};
 use shoal_core::id::AttemptId;
+use shoal_core::node::Phase;
 use shoal_core::task::{Exit, ExitHow};
 use shoal_core::transition::Outcome;
+use std::collections::BTreeSet;
 
 impl NodeLoop {
     pub(super) async fn runner_says(&mut self, said: Said) -> anyhow::Result<()> {
@@ -31,8 +33,10 @@ impl NodeLoop {
 
     /// Everything the runner has not forgotten: attempts that outlived a server, or a connection.
     async fn has(&mut self, reports: Vec<Report>) -> anyhow::Result<()> {
+        let mut listed = BTreeSet::new();
         for report in reports {
             let Some(attempt) = parse(&report.id) else { continue };
+            listed.insert(attempt);
             let journaled = self.journaled.remove(&attempt);
             let found = match report.end.map(outcome) {
                 None => Found::Alive,
@@ -44,6 +48,14 @@ impl NodeLoop {
                 }
             };
             self.hear(Event::Adopted { attempt, found });
+        }
+        // What ran and is not in the list is gone without a trace: somebody has removed its directory, say. (Of a start that the runner has
+        // not confirmed the list says nothing: it may be under way.)
+        let running = self.node.local().iter().filter(|(_, local)| local.phase == Phase::Running);
+        let ids = running.map(|(task, local)| AttemptId { task: *task, number: local.attempt });
+        for attempt in ids.filter(|attempt| !listed.contains(attempt)).collect::<Vec<_>>() {
+            let gone = Outcome::Vanished("the runner does not know it any more".to_owned());
+            self.ports.journal.send(Entry::Ended(attempt, gone)).await?;
         }
         // What the runner has forgotten is in the store.
         for (attempt, _) in std::mem::take(&mut self.journaled) {

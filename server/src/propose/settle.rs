@@ -29,6 +29,8 @@ pub(super) struct Settle {
 struct Ready {
     proposal: Proposal,
     one: Move,
+    /// To be sent in a batch of its own: the one that it was in has been refused, maybe for another's sake.
+    alone: bool,
 }
 
 /// Why a transition is not allowed, and the task as it is.
@@ -103,7 +105,7 @@ impl Settle {
         };
         let tried = record.map(|stored| Self::tried(&proposal, stored));
         if let Some(Ok((old, new))) = tried {
-            return Some(Ready { proposal, one: Move { old: Some(old), new, guard } });
+            return Some(Ready { proposal, one: Move { old: Some(old), new, guard }, alone: false });
         }
         match self.read_back(&proposal).await {
             Err(error) => {
@@ -112,7 +114,9 @@ impl Settle {
             }
             Ok(None) => refuse(proposal, Illegal::NotQueued, None),
             Ok(Some(stored)) => match Self::tried(&proposal, stored) {
-                Ok((old, new)) => Some(Ready { proposal, one: Move { old: Some(old), new, guard } }),
+                Ok((old, new)) => {
+                    Some(Ready { proposal, one: Move { old: Some(old), new, guard }, alone: false })
+                }
                 Err(refused) => refuse(proposal, refused.0, Some(refused.1)),
             },
         }
@@ -141,7 +145,8 @@ impl Settle {
 
     /// Sends what fits one transaction. Returns what is not decided, and whether the store failed.
     async fn send(&self, ready: &mut VecDeque<Ready>) -> (Vec<Next>, bool) {
-        let mut queue: VecDeque<Move> = ready.iter().map(|r| r.one.clone()).collect();
+        let together = ready.iter().take_while(|r| !r.alone).count().max(1);
+        let mut queue: VecDeque<Move> = ready.iter().take(together).map(|r| r.one.clone()).collect();
         let batch = moves::take_batch(&mut queue);
         let sent: Vec<Ready> = ready.drain(..batch.len()).collect();
         let txn = match moves::batch(&batch) {
@@ -234,14 +239,28 @@ impl Settle {
     /// The store did nothing: what cannot wait is told so, the rest tries again.
     fn not_done(&self, sent: Vec<Ready>, error: &StoreError) -> Vec<Next> {
         let mut left = Vec::new();
+        let refused = matches!(error, StoreError::TooLarge(_) | StoreError::Refused(_));
+        let alone = sent.len() == 1;
         for ready in sent {
-            let refused = matches!(error, StoreError::TooLarge(_) | StoreError::Refused(_));
-            let steal = matches!(ready.proposal.transition, Transition::Steal { .. });
-            match error {
-                _ if steal || refused => {
+            match &ready.proposal.transition {
+                Transition::Steal { .. } => {
                     tracing::warn!(task = %ready.proposal.task, %error, "proposal given up");
                     refuse(ready.proposal, Illegal::NotQueued, None);
+                    continue;
                 }
+                _ if refused && !alone => {
+                    left.push(Next::Again(Box::new(Ready { alone: true, ..ready })));
+                    continue;
+                }
+                _ if refused => {
+                    // Whoever proposed it decides what then: a result must not be dropped, and must not stay here in others' way.
+                    tracing::error!(task = %ready.proposal.task, %error, "proposal refused by the store");
+                    let _ = ready.proposal.reply.send(Err(ProposeError::Unavailable(error.to_string())));
+                    continue;
+                }
+                _ => {}
+            }
+            match error {
                 StoreError::NoSpace if ready.proposal.deadline.is_some() => {
                     let _ = ready.proposal.reply.send(Err(ProposeError::NoSpace));
                 }
