@@ -27,6 +27,7 @@ pub async fn inflict(cluster: &Cluster, step: &Step, fault: Fault, point: Point<
         }
     }
     let pid = point.held(ARRIVAL_LIMIT).await?;
+    let mut point = Some(point);
     let node = node_of(cluster, pid, step.holder)?;
     match fault {
         Fault::Kill => kill(node, pid, step.holder)?,
@@ -34,8 +35,8 @@ pub async fn inflict(cluster: &Cluster, step: &Step, fault: Fault, point: Point<
             kill(node, pid, step.holder)?;
             tokio::time::sleep(2 * cluster.ttl()).await;
         }
-        Fault::Stop => stop(pid, cluster.ttl() / 2, point).await?,
-        Fault::StopForLong => stop(pid, 3 * cluster.ttl(), point).await?,
+        Fault::Stop => stop(pid, cluster.ttl() / 2, point.take()).await?,
+        Fault::StopForLong => stop(pid, 3 * cluster.ttl(), point.take()).await?,
         Fault::KillRunner => {
             let before = node.runner_pid()?;
             host::signal(before, Signal::KILL)?;
@@ -61,6 +62,7 @@ pub async fn inflict(cluster: &Cluster, step: &Step, fault: Fault, point: Point<
             }
         }
     }
+    drop(point);
     let down = cluster.nodes().iter().filter(|node| !node.is_started());
     down.map(Node::start).collect::<Result<Vec<()>>>()?;
     for node in cluster.nodes() {
@@ -70,7 +72,7 @@ pub async fn inflict(cluster: &Cluster, step: &Step, fault: Fault, point: Point<
 }
 
 /// Stops the process for so long; it is let go of its step while it is stopped.
-async fn stop(pid: i32, time: Duration, point: Point<'_>) -> Result<()> {
+async fn stop(pid: i32, time: Duration, point: Option<Point<'_>>) -> Result<()> {
     host::signal(pid, Signal::STOP)?;
     tokio::time::sleep(time).await;
     drop(point);

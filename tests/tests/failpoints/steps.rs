@@ -121,6 +121,13 @@ impl Fault {
         }
     }
 
+    /// Whether a runner dies in a round of this fault at this step.
+    pub fn kills_runner(self, step: &Step) -> bool {
+        matches!(self, Fault::KillRunner | Fault::KillAll)
+            || (self == Fault::Kill && step.holder == Holder::Runner)
+            || step.way == Way::RunnerStart
+    }
+
     /// Whether it takes several T.
     pub fn is_long(self) -> bool {
         matches!(self, Fault::StopForLong | Fault::KillForLong)

@@ -31,6 +31,8 @@ pub struct Kind {
     pub expected: Expected,
     /// Whether it must start at most once, and may be lost therefore.
     pub once: bool,
+    /// Whether it runs when the fault comes.
+    pub ran_before: bool,
 }
 
 /// An accepted task.
@@ -45,16 +47,17 @@ pub struct Job {
 fn kind(spec: TaskSpec, expected: Expected, once: bool) -> Kind {
     let on_node_loss = if once { OnNodeLoss::Fail } else { OnNodeLoss::Requeue };
     let spec = TaskSpec { on_node_loss: on_node_loss as i32, max_attempts: ATTEMPTS_MAX, ..spec };
-    Kind { spec, expected, once }
+    Kind { spec, expected, once, ran_before: false }
 }
 
 /// Tasks that run when the fault comes: one ends by itself after it, one has to be canceled.
 pub fn running() -> Vec<Kind> {
-    vec![
+    let kinds = [
         kind(witness(2_500), Expected::Code(0), false),
         kind(witness(600_000), Expected::Canceled, false),
         kind(witness(2_000), Expected::Code(0), true),
-    ]
+    ];
+    kinds.into_iter().map(|kind| Kind { ran_before: true, ..kind }).collect()
 }
 
 /// Tasks that start and end about when the fault comes.
