@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build release test test-v2 bench bench-launch demo lint clean
+.PHONY: help setup build release test failpoints test-v2 bench bench-launch demo lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -17,9 +17,13 @@ build: setup ## Build everything (development profile)
 
 release: setup
 	@tools/cargo build --workspace --bins --release --locked
+	@tools/without-failpoints
 
 test: setup ## Run all tests: units, the store on a real etcd, containers, whole clusters
 	@tools/test
+
+failpoints: setup ## Kill and stop server, runner and stubs at every step of a start and of an end (ROUNDS=100 SEED=1)
+	@tools/failpoints
 
 test-v2: setup ## Run the container tests on cgroup v2 alone, in a virtual machine
 	@tools/vm-v2

@@ -35,5 +35,8 @@ find_etcd() {
     fi
 }
 
+# The features that the whole-cluster tests need: places where they hold a node's processes (container/src/fail.rs). No released program has them.
+readonly failpoints="shoal-server/failpoints,shoal-container/failpoints,shoal-tests/failpoints"
+
 # Prints the built programs' directory of a profile (debug or release).
 built() { echo "${CARGO_TARGET_DIR:-$PWD/target}/$1"; }

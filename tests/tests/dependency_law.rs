@@ -70,6 +70,22 @@ fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
 }
 
+#[test]
+fn nothing_turns_failpoints_on_but_a_test_that_asks_for_them() {
+    for package in metadata().workspace_packages() {
+        let on = package.features.get("default").into_iter().flatten();
+        assert!(
+            !on.clone().any(|feature| feature.contains("failpoints")),
+            "{} has them by default",
+            package.name
+        );
+        for dependency in &package.dependencies {
+            let asks = dependency.features.iter().any(|feature| feature == "failpoints");
+            assert!(!asks, "{} always turns them on in {}", package.name, dependency.name);
+        }
+    }
+}
+
 fn normal_dependencies(package: &Package) -> BTreeSet<String> {
     let kept = |kind| kind != DependencyKind::Development;
     package.dependencies.iter().filter(|d| kept(d.kind)).map(|d| d.name.clone()).collect()

@@ -26,7 +26,7 @@ use table::Table;
 /// T. A server's restart, with etcd's, fits well into a container's deadline of 0.7 T.
 const TTL: Duration = Duration::from_secs(6);
 /// Rounds of each case where nobody says how many.
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 16;
 const ROUNDS_ON_THREE: u64 = 3;
 /// For one round, all its limits together.
 const ROUND_LIMIT: Duration = Duration::from_secs(240);
