@@ -189,11 +189,12 @@ fn a_server_that_never_reads_holds_nothing_up() {
 #[test]
 fn a_new_connection_replaces_a_stuck_one_and_ends_are_told_on_it() {
     let mut runner = TestRunner::new();
-    let start = runner.script("a.1", "sleep 0.2; exit 3");
+    let start = runner.script("a.1", "sleep 1000");
     runner.start(start);
     runner.started("a.1");
     runner.connect();
-    assert_eq!(runner.end("a.1").cause, Cause::Code(3));
+    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
 }
 
 #[test]

@@ -33,10 +33,14 @@ pub fn set_as(path: &Path, value: &str, shown: &str) -> Result<(), CgroupError> 
     Err(CgroupError::NotHeld { path: path.to_owned(), wanted: shown.to_owned(), found })
 }
 
+/// Opens a control file for writing.
+pub fn open_to_write(path: &Path) -> Result<File, CgroupError> {
+    OpenOptions::new().write(true).open(path).map_err(|e| CgroupError::file("open", path, e))
+}
+
 /// Writes what cannot be read back.
 pub fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
-    let mut file =
-        OpenOptions::new().write(true).open(path).map_err(|e| CgroupError::file("open", path, e))?;
+    let mut file = open_to_write(path)?;
     file.write_all(text.as_bytes()).map_err(|e| CgroupError::file("write", path, e))
 }
 

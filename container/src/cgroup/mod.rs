@@ -11,10 +11,12 @@ mod freeze;
 mod layout;
 mod limits;
 mod oom;
+mod ready;
 mod unified;
 
 pub use layout::Cgroups;
 pub use oom::OomWatch;
+pub use ready::ReadyGroup;
 
 use layout::Parents;
 use rustix::process::Pid;
@@ -167,6 +169,17 @@ impl Group {
     /// The group of all attempts, in some hierarchy; v2 has only one.
     fn any_parent(&self) -> Result<&PathBuf, CgroupError> {
         self.parents.directories().next().ok_or(CgroupError::Controller("io"))
+    }
+
+    /// The same hierarchies under another name.
+    pub fn named(&self, name: &str) -> Group {
+        Group { parents: Rc::clone(&self.parents), id: name.to_owned(), io: Cell::new(false) }
+    }
+
+    /// Whether no controller is missing.
+    fn has_all(&self) -> bool {
+        let Parents { memory, cpu, pids, .. } = &*self.parents;
+        [memory, cpu, pids].iter().all(|dir| !dir.as_os_str().is_empty())
     }
 
     fn has_memory(&self) -> bool {

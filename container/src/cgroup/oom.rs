@@ -7,9 +7,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What tells of kills, in v1 and in v2.
-const KILLS: [&str; 2] = ["oom_kill", "oom_group_kill"];
+pub(super) const KILLS: [&str; 2] = ["oom_kill", "oom_group_kill"];
 
 /// Tells when memory has run out. Opened while the control files can be, used after.
+#[derive(Debug)]
 pub struct OomWatch {
     event: OwnedFd,
     control: File,
@@ -24,6 +25,11 @@ impl OomWatch {
     /// Takes the hint, so that the next one is seen; whether there was one.
     pub fn take_event(&self) -> bool {
         rustix::io::read(&self.event, &mut [0; 8]).is_ok()
+    }
+
+    /// What it needs.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.event.as_fd(), self.control.as_fd()]
     }
 
     /// Whether a process was killed.

@@ -2,7 +2,7 @@
 
 use super::stuck::Killed;
 use crate::deadline::DeadlinePage;
-use crate::protocol::{End, Report};
+use crate::protocol::{End, Limits, Report};
 use crate::slot::Slot;
 use rustix::process::Pid;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -57,11 +57,13 @@ pub struct Alive {
 
 /// What an attempt has of the runner's.
 pub enum Lent {
-    /// A slot, and whether nobody outside of the attempt can hold a part of it.
+    /// A slot.
     Slot {
         /// To be given back.
         slot: Slot,
-        /// See [`crate::slot::Slots::give_back`].
+        /// Of the attempt.
+        limits: Limits,
+        /// Whether nobody outside of the attempt can hold a part of it (see [`crate::slot::Slots::give_back`]).
         reusable: bool,
     },
     /// The number of a slot that an earlier runner has lent it, where that is known.

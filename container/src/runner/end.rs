@@ -44,21 +44,32 @@ impl Runner {
                 End { cause, oom_killed, log_truncated: false }
             }
         };
+        let group = self.cgroups.group(&attempt.id);
+        let ran = started(&end);
         let removing = Phase::Removing { end, tries: 0, at_ms: 0 };
+        let mut kept = false;
         if let Phase::Alive(alive) = std::mem::replace(&mut attempt.phase, removing) {
             match alive.lent {
-                Lent::Slot { slot, reusable } => self.slots.give_back(slot, reusable),
+                Lent::Slot { mut slot, reusable, limits } => {
+                    failpoint!("runner.before_group_removal");
+                    if ran {
+                        slot.keep_group(&group, &limits);
+                    } else {
+                        slot.drop_group();
+                    }
+                    kept = slot.group.is_some();
+                    self.slots.give_back(slot, reusable);
+                }
                 Lent::Number(number) => number.into_iter().for_each(|number| self.slots.release(number)),
             }
         }
-        failpoint!("runner.before_group_removal");
-        self.remove_group(number);
+        if kept { self.ended(number) } else { self.remove_group(number) }
     }
 
     /// Removes the control group, or arranges for another try.
     pub(super) fn remove_group(&mut self, number: u64) {
         let Some(attempt) = self.attempts.get_mut(number) else { return };
-        let Phase::Removing { end, tries, at_ms } = &mut attempt.phase else { return };
+        let Phase::Removing { tries, at_ms, .. } = &mut attempt.phase else { return };
         let group = self.cgroups.group(&attempt.id);
         if group.remove().is_err() && (*tries < REMOVALS_MAX || group.populated()) {
             group.kill();
@@ -72,6 +83,13 @@ impl Runner {
             }
             return;
         }
+        self.ended(number);
+    }
+
+    /// Nothing is left of it.
+    fn ended(&mut self, number: u64) {
+        let Some(attempt) = self.attempts.get_mut(number) else { return };
+        let Phase::Removing { end, .. } = &attempt.phase else { return };
         let (id, end) = (attempt.id.clone(), end.clone());
         self.attempts.set(number, Phase::Ended(end.clone()));
         failpoint!("runner.before_ended");
@@ -81,6 +99,15 @@ impl Runner {
     /// For a stub that was killed because it could not be watched: waits for it, which a SIGKILL makes short.
     pub(super) fn reap_blindly(&mut self, number: u64) {
         self.stub_exited(number);
+    }
+}
+
+/// Whether its container stood, so that its control group is whole.
+fn started(end: &End) -> bool {
+    match end.cause {
+        Cause::Setup(_) | Cause::Vanished(_) => false,
+        Cause::Code(_) | Cause::Signal(_) | Cause::TimeLimit => true,
+        Cause::NotFound(_) | Cause::NotExecutable(_) => true,
     }
 }
 

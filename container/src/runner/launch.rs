@@ -3,6 +3,7 @@
 use super::Runner;
 use super::attempt::{Alive, Lent, Phase};
 use super::grant::GrantError;
+use crate::cgroup::CgroupError;
 use crate::deadline::{DeadlineError, DeadlinePage};
 use crate::failpoint;
 use crate::protocol::{Cause, End, Event, Net, Root, Start};
@@ -32,6 +33,8 @@ enum LaunchError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Deadline(#[from] DeadlineError),
+    #[error(transparent)]
+    Group(#[from] CgroupError),
     #[error(transparent)]
     Slot(#[from] SlotError),
     #[error(transparent)]
@@ -114,13 +117,16 @@ impl Runner {
     }
 
     fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
-        let mut slot = self.slots.take()?;
+        let mut slot = self.slots.take(&start.limits)?;
+        if let Some(group) = slot.group.take_if(|group| !group.has(&start.limits)) {
+            group.remove()?;
+        }
         match self.fork_stub(start, dir, &mut slot) {
             Ok((pid, pidfd, page)) => {
                 // A socket of the host that the attempt can reach may take in a socket of the attempt's network.
                 let secluded = start.mounts.is_empty() && start.root != Root::Host;
                 let reusable = secluded && start.net == Net::Loopback;
-                let lent = Lent::Slot { slot, reusable };
+                let lent = Lent::Slot { slot, reusable, limits: start.limits };
                 let page = Some(page);
                 let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: false, killed: None };
                 self.watch_alive(start.id.clone(), alive);
@@ -155,6 +161,7 @@ impl Runner {
         let job = Job {
             start,
             group: &group,
+            ready: slot.group.as_ref(),
             ids: slot.ids,
             users: slot.users.as_fd(),
             network: network.map(|network| network.namespace.as_fd()),

@@ -242,6 +242,7 @@ impl Runner {
         }
         self.connection = None;
         self.state.release();
+        self.slots.kept_groups().for_each(|group| drop(group.remove()));
         self.cgroups.remove();
         self.rootless.inspect(Rootless::leave);
         Ok(())
@@ -306,6 +307,9 @@ fn detach() {
     let _ = rustix::thread::set_name(c"shoal-runner");
 }
 
+/// Bandwidth of disks is limited by root alone: the controller is delegated to hardly anybody.
+const DISK: &str = "io";
+
 /// The control groups, and what cannot be enforced. Root enforces everything or does not run.
 fn enforceable(
     state_dir: &std::path::Path,
@@ -318,6 +322,7 @@ fn enforceable(
     if require_limits && !unenforced.is_empty() {
         return Err(RunnerError::Unlimited(unenforced.join(", ")));
     }
+    unenforced.push(DISK.to_owned());
     unenforced.extend(rootless.lacks.iter().map(|lack| lack.word().to_owned()));
     Ok((cgroups, unenforced))
 }

@@ -8,7 +8,9 @@
 pub mod network;
 pub mod users;
 
+use crate::cgroup::{Group, ReadyGroup};
 use crate::policy::UserRange;
+use crate::protocol::Limits;
 use network::Network;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -48,6 +50,8 @@ pub struct Slot {
     pub users: Rc<OwnedFd>,
     /// A network with a loopback interface, unless it was not asked for or is used up.
     pub network: Option<Network>,
+    /// A control group that is kept for the next attempt.
+    pub group: Option<ReadyGroup>,
     /// Namespaces that nobody enters: they only say how ids on a disk are to be shown.
     maps: BTreeMap<IdMaps, Rc<OwnedFd>>,
 }
@@ -61,6 +65,28 @@ impl Slot {
         let fd = Rc::new(users::namespace(maps, false).map_err(SlotError::Users)?);
         self.maps.insert(maps, Rc::clone(&fd));
         Ok(fd)
+    }
+
+    /// The name of its control group while no attempt has it; no attempt is called so.
+    fn group_name(&self) -> String {
+        format!("~{}", self.number)
+    }
+
+    /// Keeps the control group of an attempt that has ended, if it is fit for the next.
+    pub fn keep_group(&mut self, group: &Group, limits: &Limits) {
+        let name = self.group_name();
+        let before = self.group.take();
+        let kept = group.keep(before, &name, limits);
+        if kept.is_none() {
+            // A part may have its name already.
+            let _ = group.named(&name).remove();
+        }
+        self.group = kept;
+    }
+
+    /// The attempt's start may have failed before it took all of the kept group.
+    pub fn drop_group(&mut self) {
+        self.group.take().inspect(|group| drop(group.remove()));
     }
 
     /// Sees to it that a network namespace is there.
@@ -87,9 +113,12 @@ impl Slots {
         Slots { range, ready: Vec::new(), taken: BTreeSet::new() }
     }
 
-    /// Lends one.
-    pub fn take(&mut self) -> Result<Slot, SlotError> {
-        if let Some(slot) = self.ready.pop() {
+    /// Lends one, if there is a choice one whose group has these limits already.
+    pub fn take(&mut self, limits: &Limits) -> Result<Slot, SlotError> {
+        let fits = |slot: &Slot| slot.group.as_ref().is_some_and(|group| group.has(limits));
+        let last = self.ready.len().checked_sub(1);
+        if let Some(index) = self.ready.iter().rposition(fits).or(last) {
+            let slot = self.ready.remove(index);
             self.taken.insert(slot.number);
             return Ok(slot);
         }
@@ -98,17 +127,24 @@ impl Slots {
         let map = IdMap { inside: 0, outside: ids.first, count: ids.count };
         let users = Rc::new(users::namespace(IdMaps::both(map), true).map_err(SlotError::Users)?);
         self.taken.insert(number);
-        Ok(Slot { number, ids, users, network: None, maps: BTreeMap::new() })
+        Ok(Slot { number, ids, users, network: None, group: None, maps: BTreeMap::new() })
     }
 
     /// Takes one back. All processes of its attempt are gone; `reusable` says that nothing outside may still hold a socket of its network.
     pub fn give_back(&mut self, mut slot: Slot, reusable: bool) {
         self.taken.remove(&slot.number);
         if self.ready.len() >= READY_MAX {
+            // An empty group can always be removed.
+            slot.group.inspect(|group| drop(group.remove()));
             return;
         }
         slot.network = slot.network.take().filter(|network| reusable && network.is_untouched());
         self.ready.push(slot);
+    }
+
+    /// The control groups that are kept for the next attempts; for the end of the runner.
+    pub fn kept_groups(&self) -> impl Iterator<Item = &ReadyGroup> {
+        self.ready.iter().filter_map(|slot| slot.group.as_ref())
     }
 
     /// Keeps the number of an adopted attempt.

@@ -20,7 +20,7 @@ mod supervise;
 mod task;
 mod workdir;
 
-use crate::cgroup::Group;
+use crate::cgroup::{Group, ReadyGroup};
 use crate::deadline::DeadlinePage;
 use crate::failpoint;
 use crate::protocol::{Cause, Net, Start};
@@ -44,6 +44,8 @@ pub struct Job<'a> {
     pub start: &'a Start,
     /// The attempt's control group; not made yet.
     pub group: &'a Group,
+    /// A group with the right limits that can be had instead of making one.
+    pub ready: Option<&'a ReadyGroup>,
     /// Ids of the host that the container has.
     pub ids: Ids,
     /// The user namespace that maps them.
@@ -117,12 +119,21 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     let _ = rustix::thread::set_name(c"shoal-stub");
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // Into the group first, so that all that follows is limited and accounted.
-    job.group.create()?;
-    failpoint!("stub.made_group");
-    job.group.limit(&job.start.limits)?;
-    job.group.join()?;
+    let watch = match job.ready {
+        Some(ready) => {
+            job.group.take_over(ready)?;
+            None
+        }
+        None => {
+            job.group.create()?;
+            failpoint!("stub.made_group");
+            job.group.limit(&job.start.limits)?;
+            job.group.join()?;
+            job.group.watch_oom()?
+        }
+    };
+    let oom = job.ready.and_then(ReadyGroup::watch).or(watch.as_ref());
     failpoint!("stub.joined");
-    let oom = job.group.watch_oom()?;
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
@@ -156,6 +167,7 @@ fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {
 fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
     let mut keep = vec![job.status, job.log, job.log_index, job.reports, job.users];
     keep.extend(job.network);
+    keep.extend(job.ready.into_iter().flat_map(ReadyGroup::descriptors));
     keep.extend(job.tree.and_then(|tree| tree.map));
     keep.extend(job.binds.iter().filter_map(|bind| bind.map));
     let mut keep: Vec<_> = keep.iter().map(AsRawFd::as_raw_fd).collect();

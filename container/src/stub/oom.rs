@@ -11,16 +11,16 @@ const KILL_TAKES_MS: u64 = 1_000;
 const LOOKS_MS: u64 = 2;
 
 /// The watch, and where it stands.
-pub struct OomKill {
-    watch: OomWatch,
+pub struct OomKill<'a> {
+    watch: &'a OomWatch,
     killed: bool,
     /// Since a hint: until when to look for a kill, and when next.
     looking: Option<(u64, u64)>,
 }
 
-impl OomKill {
+impl<'a> OomKill<'a> {
     /// Nothing has happened yet.
-    pub fn new(watch: OomWatch) -> OomKill {
+    pub fn new(watch: &'a OomWatch) -> OomKill<'a> {
         OomKill { watch, killed: false, looking: None }
     }
 
@@ -44,7 +44,7 @@ impl OomKill {
 }
 
 /// To be polled.
-impl AsFd for OomKill {
+impl AsFd for OomKill<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.watch.event()
     }

@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Starts the task and stays with it; returns only when it could not be started at all.
-pub fn run(job: &Job<'_>, oom: Option<OomWatch>) -> Result<Infallible, SetupError> {
+pub fn run<'a>(job: &'a Job<'a>, oom: Option<&'a OomWatch>) -> Result<Infallible, SetupError> {
     let signals = sys::block_and_open_signalfd(&[libc::SIGCHLD, libc::SIGTERM, sys::stop_signal()])
         .step("open a signalfd")?;
     let deadline = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
@@ -81,7 +81,7 @@ struct Supervisor<'a> {
     /// Why the task's program was not executed, if it was not.
     exec_failure: Option<Cause>,
     /// Where one process killed for lack of memory must take the others with it by our hand.
-    oom: Option<OomKill>,
+    oom: Option<OomKill<'a>>,
     output: Option<OwnedFd>,
     log: LogWriter<'a>,
     /// When the time limit ends, on the boot-time clock.

@@ -1,0 +1,113 @@
+//! Groups that are used again. To make a group of v1, set its limits and remove it costs more than all mounts of a container; to give it another name
+//! costs next to nothing. So an attempt's group is kept, under a name that no attempt has, when nothing of the attempt is left in it that matters
+//! to the next: no process, no kill for lack of memory, little memory (what was read from files stays charged for a while; the kernel takes it
+//! back when it is needed). Its limits were read back when they were set, and only root can have changed them.
+//!
+//! v2 has one directory instead of three, and no renaming.
+
+use super::file::count;
+use super::{CgroupError, Group, OomWatch, file};
+use crate::protocol::Limits;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+/// A kept group may still hold this part of its limit.
+const MEMORY_LEFT_DIVISOR: u64 = 16;
+
+/// A kept group.
+#[derive(Debug)]
+pub struct ReadyGroup {
+    /// Under its name in between.
+    group: Group,
+    limits: Limits,
+    /// `tasks` in each hierarchy.
+    joins: Vec<File>,
+    usage: File,
+    processes: File,
+    kills: File,
+    watch: Option<OomWatch>,
+}
+
+impl ReadyGroup {
+    /// Whether these are its limits.
+    pub fn has(&self, limits: &Limits) -> bool {
+        self.limits == *limits
+    }
+
+    /// Tells when memory has run out in it.
+    pub fn watch(&self) -> Option<&OomWatch> {
+        self.watch.as_ref()
+    }
+
+    /// What a stub needs to use it.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let watch = self.watch.iter().flat_map(OomWatch::descriptors);
+        self.joins.iter().map(AsFd::as_fd).chain(watch)
+    }
+
+    /// Removes it under its own name; parts of it may have another.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        self.group.remove()
+    }
+
+    /// Whether the next attempt finds it as good as new.
+    fn is_as_new(&self) -> bool {
+        let number = |file: &File| {
+            let mut bytes = [0; 32];
+            let read = file.read_at(&mut bytes, 0).ok()?;
+            std::str::from_utf8(&bytes[..read]).ok()?.trim().parse::<u64>().ok()
+        };
+        let left = number(&self.usage).unwrap_or(u64::MAX);
+        left <= self.limits.memory_bytes / MEMORY_LEFT_DIVISOR
+            && number(&self.processes) == Some(0)
+            && count(&self.kills, &super::oom::KILLS) == 0
+    }
+}
+
+impl Group {
+    /// Makes a kept group this attempt's and moves the calling process, which must be single-threaded, into it. Instead of making, limiting and
+    /// joining one.
+    pub fn take_over(&self, ready: &ReadyGroup) -> Result<(), CgroupError> {
+        for (from, to) in ready.group.directories().zip(self.directories()) {
+            std::fs::rename(&from, &to).map_err(|e| CgroupError::file("rename", &from, e))?;
+        }
+        for (mut join, dir) in ready.joins.iter().zip(self.directories()) {
+            join.write_all(b"0").map_err(|e| CgroupError::file("join", &dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the group of an attempt that has ended under another name. `before` is what it was kept as before. `None` when it is not fit for another
+    /// attempt; it then has the attempt's name still, or in part.
+    pub fn keep(&self, before: Option<ReadyGroup>, name: &str, limits: &Limits) -> Option<ReadyGroup> {
+        if self.is_v2() || !self.has_all() || limits.io_bytes_per_s > 0 {
+            return None;
+        }
+        let ready = match before {
+            Some(ready) => ready,
+            None => self.open(name, limits)?,
+        };
+        if !ready.is_as_new() {
+            return None;
+        }
+        let renamed = self.directories().zip(ready.group.directories());
+        renamed.map(|(from, to)| std::fs::rename(from, to)).collect::<Result<(), _>>().ok()?;
+        Some(ready)
+    }
+
+    fn open(&self, name: &str, limits: &Limits) -> Option<ReadyGroup> {
+        let join = |dir: std::path::PathBuf| file::open_to_write(&dir.join("tasks"));
+        let joins = self.directories().map(join).collect::<Result<Vec<_>, _>>().ok()?;
+        Some(ReadyGroup {
+            group: self.named(name),
+            limits: *limits,
+            joins,
+            usage: File::open(self.memory("memory.usage_in_bytes")).ok()?,
+            processes: File::open(self.pids("pids.current")).ok()?,
+            kills: File::open(self.memory("memory.oom_control")).ok()?,
+            watch: self.watch_oom().ok()?,
+        })
+    }
+}
