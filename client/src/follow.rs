@@ -24,8 +24,12 @@ pub enum Event {
     Bytes {
         /// Which attempt.
         attempt: u32,
+        /// Where in its log.
+        offset: u64,
         /// What it wrote.
         data: Vec<u8>,
+        /// When, as far as it is known and was asked for.
+        times: Vec<v1::LogTime>,
     },
     /// The log of an attempt reached its cap.
     Truncated {
@@ -55,8 +59,8 @@ struct OpenLog {
 pub struct Follow {
     client: Client,
     id: String,
-    /// Of the first log that is opened.
-    tail_lines: u64,
+    /// How the first log begins, and whether times are wanted.
+    begin: v1::LogRequest,
     changes: BoxStream<'static, Result<v1::Task, Error>>,
     task: Option<v1::Task>,
     log: Option<OpenLog>,
@@ -76,14 +80,15 @@ enum Input {
 impl Client {
     /// Follows the task with this full id, from the start of its log.
     pub fn follow(&self, id: &str) -> Follow {
-        self.follow_tail(id, 0)
+        self.follow_from(id, v1::LogRequest::default())
     }
 
-    /// Follows the task with this full id, from `tail_lines` before the present end of its latest attempt's log; 0 is its start.
-    pub fn follow_tail(&self, id: &str, tail_lines: u64) -> Follow {
+    /// Follows the task with this full id. The log of its latest attempt begins as `begin` says (`tail_lines`, `since_ms`), those of later attempts at
+    /// their start; `timestamps` is of them all. The rest of `begin` is of no meaning.
+    pub fn follow_from(&self, id: &str, begin: v1::LogRequest) -> Follow {
         Follow {
             client: self.clone(),
-            tail_lines,
+            begin,
             id: id.to_owned(),
             changes: self.watch(&[id.to_owned()]),
             task: None,
@@ -141,21 +146,17 @@ impl Follow {
         self.lost = self.lost.max(over);
         if latest > self.begun && task.state() != State::Queued {
             self.begun = latest;
-            let tail_lines = std::mem::take(&mut self.tail_lines);
-            self.log = Some(self.open(latest, 0, tail_lines, Duration::ZERO));
+            let begin = self.begin.clone();
+            (self.begin.tail_lines, self.begin.since_ms) = (0, 0);
+            self.log = Some(self.open(latest, begin, Duration::ZERO));
         }
         self.task = Some(task);
     }
 
-    fn open(&self, attempt: u32, offset: u64, tail_lines: u64, after: Duration) -> OpenLog {
-        let request = v1::LogRequest {
-            task: self.id.clone(),
-            attempt,
-            offset,
-            tail_lines,
-            follow: true,
-            no_proxy: false,
-        };
+    fn open(&self, attempt: u32, begin: v1::LogRequest, after: Duration) -> OpenLog {
+        let offset = begin.offset;
+        let task = self.id.clone();
+        let request = v1::LogRequest { task, attempt, follow: true, no_proxy: false, ..begin };
         let client = self.client.clone();
         let log = async move {
             tokio::time::sleep(after).await;
@@ -171,7 +172,8 @@ impl Follow {
             Some(Ok(chunk)) => {
                 log.offset = chunk.offset + chunk.data.len() as u64;
                 if !chunk.data.is_empty() {
-                    self.ready.push_back(Event::Bytes { attempt, data: chunk.data });
+                    let v1::LogChunk { offset, data, times, .. } = chunk;
+                    self.ready.push_back(Event::Bytes { attempt, offset, data, times });
                 }
                 if chunk.truncated {
                     self.ready.push_back(Event::Truncated { attempt });
@@ -192,7 +194,8 @@ impl Follow {
             return;
         }
         if runs && (error.is_transient() || matches!(error, Error::TimedOut { .. })) {
-            self.log = Some(self.open(attempt, offset, 0, LOG_AGAIN_AFTER));
+            let begin = v1::LogRequest { offset, timestamps: self.begin.timestamps, ..Default::default() };
+            self.log = Some(self.open(attempt, begin, LOG_AGAIN_AFTER));
         } else {
             self.ready.push_back(Event::LogIncomplete { attempt, why: error.to_string() });
         }

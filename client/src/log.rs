@@ -90,7 +90,7 @@ impl LogStream {
         }
         if !chunk.data.is_empty() {
             self.request.offset = chunk.offset + chunk.data.len() as u64;
-            self.request.tail_lines = 0;
+            (self.request.tail_lines, self.request.since_ms) = (0, 0);
         }
         self.ended = chunk.end;
         self.refusals = 0;

@@ -87,6 +87,9 @@ pub struct Flags {
     /// Bytes kept of each attempt's log
     #[arg(long, env = "SHOALD_LOG_MAX", value_name = "SIZE", default_value = "64MiB")]
     pub log_max: ByteSize,
+    /// Bytes of copies of other nodes' logs that this node keeps; 0 keeps none
+    #[arg(long, env = "SHOALD_LOG_COPIES_MAX", value_name = "SIZE", default_value = "10GiB")]
+    pub log_copies_max: ByteSize,
     /// Disk that archives and unpacked images may take; what was not needed for longest goes first
     #[arg(long, env = "SHOALD_IMAGE_CACHE", value_name = "SIZE", default_value = "20GiB")]
     pub image_cache: ByteSize,
@@ -164,6 +167,8 @@ pub struct Config {
     pub allow: Allow,
     /// Bytes kept of each attempt's log.
     pub log_bytes_max: u64,
+    /// Bytes kept of other nodes' logs.
+    pub log_copies_bytes_max: u64,
     /// Disk that archives and unpacked images may take.
     pub image_cache_bytes: u64,
     /// How long tasks and logs are kept after their end.
@@ -250,6 +255,7 @@ impl Flags {
             allow: self.allow.validate(&data_dir)?,
             runner_binary: runner_binary(self.runner_binary)?,
             log_bytes_max: self.log_max.as_u64(),
+            log_copies_bytes_max: self.log_copies_max.as_u64(),
             image_cache_bytes: self.image_cache.as_u64(),
             retention: self.retention,
             etcd_quota_bytes: self.etcd_quota.as_u64(),

@@ -57,6 +57,8 @@ pub struct Ports {
     pub images: Option<Arc<Images>>,
     /// The identity that the core found lost.
     pub fenced: watch::Sender<Option<NodeId>>,
+    /// Attempts whose end is recorded: their logs are compressed and copied. One that finds it full is found later.
+    pub ended: mpsc::Sender<AttemptId>,
     /// Whoever follows tasks.
     pub changes: broadcast::Sender<TaskChanged>,
     /// Set when the node is registered and its view complete.

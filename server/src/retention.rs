@@ -1,17 +1,23 @@
-//! Forgets tasks that ended long ago: their records in the store ([`tasks`]) and their logs on this node's disk ([`attempts`]).
+//! Forgets tasks that ended long ago: their records in the store ([`tasks`]), and on this node's disk their logs ([`attempts`]) and the copies of their
+//! logs ([`copies`]).
 //!
 //! The one place where a wall clock decides anything, which is why it comes in as an argument. Nothing that still waits or runs is ever
 //! touched: only keys of an end are listed, and only directories whose end the runner has let go of are removed.
 
 pub mod attempts;
+pub mod copies;
 pub mod tasks;
 
+use crate::logs::copies::Copies as Kept;
 use crate::seam::{Api, Insight};
 use attempts::Attempts;
-use shoal_core::id::NodeId;
+use copies::Copies;
+use shoal_core::id::{NodeId, TaskId};
 use shoal_core::rendezvous;
 use shoal_core::time::WallMs;
+use shoal_store::key::Key;
 use shoal_store::port::{Store, StoreError};
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +28,8 @@ use uuid::Uuid;
 
 /// Between rounds.
 const ROUND: Duration = Duration::from_secs(60);
+/// Records read at once; the same bound as for lists, for the sake of the reply's size.
+const READ_LEN: usize = 100;
 /// What the nodes agree about by rendezvous hash; of no other meaning, but the same in all versions.
 const SUBJECT: Uuid = Uuid::from_u128(0x7265_7465_6e74_696f_6e00_0000_0000_0001);
 
@@ -35,6 +43,8 @@ pub struct Retention {
     pub keep: Duration,
     /// `DATA/attempts`.
     pub attempts_dir: PathBuf,
+    /// Copies of other nodes' logs.
+    pub copies: Arc<Kept>,
     /// The wall clock.
     pub wall: fn() -> WallMs,
     /// Ends it.
@@ -49,6 +59,7 @@ impl Retention {
             insight: api.insight.clone(),
             keep,
             attempts_dir: api.attempts_dir.clone(),
+            copies: api.copies.clone(),
             wall: api.wall,
             stop: api.shutdown.clone(),
         }
@@ -58,6 +69,7 @@ impl Retention {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut tasks = Tasks::new(self.store.clone(), self.keep);
         let mut attempts = Attempts::new(self.store.clone(), self.attempts_dir.clone(), self.keep);
+        let mut copies = Copies::new(self.store.clone(), self.copies.clone());
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -67,17 +79,18 @@ impl Retention {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                () = self.round(&mut tasks, &mut attempts) => {}
+                () = self.round(&mut tasks, &mut attempts, &mut copies) => {}
             }
         }
     }
 
-    async fn round(&self, tasks: &mut Tasks, attempts: &mut Attempts) {
+    async fn round(&self, tasks: &mut Tasks, attempts: &mut Attempts, copies: &mut Copies) {
         let now = (self.wall)();
         if self.is_mine().await {
             said("tasks past their retention", sweep(tasks, now).await);
         }
         said("logs of tasks past their retention", attempts.round(now).await);
+        said("copies of logs of tasks past their retention", copies.round().await);
     }
 
     /// Whether this node removes records: the first in rank of those that live. Two that both think so only waste a little work.
@@ -86,6 +99,23 @@ impl Retention {
         let nodes: Vec<NodeId> = self.insight.nodes().await.iter().map(|node| node.id).collect();
         is_first(me, &nodes)
     }
+}
+
+/// Which of these tasks have no record. The replica that is asked first may lag, so the store itself has the last word.
+async fn gone(store: &dyn Store, tasks: BTreeSet<TaskId>) -> Result<HashSet<TaskId>, StoreError> {
+    let tasks: Vec<TaskId> = tasks.into_iter().collect();
+    let mut gone = HashSet::new();
+    for part in tasks.chunks(READ_LEN) {
+        let keys: Vec<String> = part.iter().map(|task| Key::Task(*task).to_string()).collect();
+        let read = store.get_many_stale(&keys).await?;
+        for ((task, key), kv) in part.iter().zip(&keys).zip(read) {
+            if kv.is_none() && store.get(key).await?.0.is_none() {
+                gone.insert(*task);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(gone)
 }
 
 /// A node that does not see itself is not registered, or has no view yet.

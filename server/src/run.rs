@@ -11,6 +11,8 @@ use crate::images::{self, Images};
 use crate::journal::{self, Journal};
 use crate::launch::Launch;
 use crate::lease::{DEADLINE_PERCENT, Keeper};
+use crate::logs::copies::Copies;
+use crate::logs::copies::send::{QUEUE_LEN, Sender};
 use crate::membership::{Membership, Voters};
 use crate::node_loop::{Ears, LoopInsight, NodeLoop, Ports};
 use crate::propose::Proposer;
@@ -22,6 +24,7 @@ use crate::store::{self, OpenStore};
 use crate::supervisor::Supervisor;
 use anyhow::Context;
 use shoal_core::entry::{NodeEntry, NodeState};
+use shoal_core::id::AttemptId;
 use shoal_core::node::{Node, NodeConfig};
 use shoal_store::key;
 use shoal_store::list_watch::Follow;
@@ -79,6 +82,7 @@ async fn serve(
     supervisor.start("health", tell_health(node.ready, health.clone(), stop.clone()));
     let counters = node.proposer.counters.clone();
     supervisor.start("counters", counters::run(data.join("counters.json"), node.asks, counters, stop));
+    supervisor.start("copies of logs", Sender::of(&node.api)?.run(node.ended));
     supervisor.start("retention", Retention::of(&node.api, config.retention).run());
     supervisor
         .start("api", async move { Ok(api::serve::serve(Arc::new(node.api), listeners, health).await?) });
@@ -91,6 +95,7 @@ struct Assembled {
     proposer: Proposer,
     asks: mpsc::Sender<crate::node_loop::Ask>,
     ready: watch::Receiver<bool>,
+    ended: mpsc::Receiver<AttemptId>,
 }
 
 fn assemble(
@@ -110,6 +115,7 @@ fn assemble(
     let (said, said_inbox) = mpsc::unbounded_channel();
     let (safe, safe_inbox) = mpsc::unbounded_channel();
     let (asks, asks_inbox) = mpsc::channel(ASKS_LEN);
+    let (ended, ended_inbox) = mpsc::channel(QUEUE_LEN);
     let (changes, _) = broadcast::channel(CHANGES_LEN);
 
     let runner_config = RunnerConfig {
@@ -152,6 +158,7 @@ fn assemble(
         launch: Launch::new(config),
         images: Some(images.clone()),
         fenced,
+        ended,
         changes: changes.clone(),
         ready,
     };
@@ -178,11 +185,19 @@ fn assemble(
         images: Some(images),
         changes,
         attempts_dir,
+        copies: copies(config, data)?,
         wall: clock::wall,
         limits: ApiLimits::default(),
         shutdown: stop,
     };
-    Ok(Assembled { api, proposer, asks, ready: ready_seen })
+    Ok(Assembled { api, proposer, asks, ready: ready_seen, ended: ended_inbox })
+}
+
+/// What this node keeps of other nodes' logs.
+fn copies(config: &Config, data: &DataDir) -> anyhow::Result<Arc<Copies>> {
+    let dir = data.join("log-copies");
+    let opened = Copies::open(dir.clone(), config.log_copies_bytes_max);
+    Ok(Arc::new(opened.with_context(|| format!("opening {}", dir.display()))?))
 }
 
 fn node_config(config: &Config) -> NodeConfig {

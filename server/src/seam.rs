@@ -3,6 +3,7 @@
 //! The API never sees the loop's state. It proposes transitions, asks for insight, and is told which task changed; everything
 //! else it reads from the store.
 
+use crate::logs::copies::Copies;
 use async_trait::async_trait;
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
@@ -140,6 +141,8 @@ pub struct Api {
     pub changes: broadcast::Sender<TaskChanged>,
     /// `DATA/attempts`: one directory for each attempt that ran here, its log inside.
     pub attempts_dir: PathBuf,
+    /// Copies of other nodes' logs.
+    pub copies: Arc<Copies>,
     /// The wall clock, for what people read.
     pub wall: fn() -> WallMs,
     /// Bounds.

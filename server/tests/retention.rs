@@ -9,6 +9,7 @@ use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
 use shoal_core::task::{Cancel, Exit, ExitHow, Task, TaskState};
 use shoal_core::time::WallMs;
+use shoal_server::logs::copies::Copies;
 use shoal_server::retention::Retention;
 use shoal_server::retention::attempts::{Attempts, ROUND_LEN};
 use shoal_server::retention::tasks::{SLICE_LEN, Tasks};
@@ -335,6 +336,7 @@ async fn it_runs_each_minute_until_stopped() {
         insight: Arc::new(Nodes { me, all: vec![me] }),
         keep: KEEP,
         attempts_dir: PathBuf::from(dir.path()),
+        copies: Arc::new(Copies::open(dir.path().join("copies"), 1 << 20).unwrap()),
         wall: || NOW,
         stop: stop.clone(),
     };

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The life of one attempt's process, by its own signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +50,18 @@ pub fn read_lives(nodes: impl IntoIterator<Item = (String, PathBuf)>) -> Result<
         for id in crate::host::attempts_of(&data_dir) {
             let Some((task, number)) = id.rsplit_once('.') else { continue };
             let attempt = number.parse().with_context(|| format!("attempt directory {id:?}"))?;
-            let path = data_dir.join("attempts").join(&id).join("log");
-            let text = fs::read(&path).unwrap_or_default();
+            let text = log_of(&data_dir.join("attempts").join(&id));
             lives.extend(parse(task, attempt, &node, &String::from_utf8_lossy(&text)));
         }
     }
     Ok(lives)
+}
+
+/// What an attempt wrote, as it is on the disk: as it was written, or compressed, which comes before the other goes.
+fn log_of(directory: &Path) -> Vec<u8> {
+    let raw = fs::read(directory.join("log"));
+    let text = raw.or_else(|_| zstd::stream::decode_all(fs::File::open(directory.join("log.zst"))?));
+    text.unwrap_or_default()
 }
 
 fn parse(task: &str, attempt: u32, node: &str, text: &str) -> Option<Life> {

@@ -3,20 +3,24 @@
 use crate::cli::context::Context;
 use crate::exit::exit_code;
 use crate::follow::Event;
+use crate::output::log::LogOutput;
 use crate::output::{json, tasks};
 use crate::selector::short;
 use crate::values::bytes_text;
 use shoal_proto::v1;
-use std::io::{self, Write};
+use std::io;
 
 /// Shows an event.
-pub fn show(context: &Context, event: Event) -> io::Result<()> {
-    match event {
-        Event::Bytes { data, .. } => {
-            let mut out = io::stdout().lock();
-            out.write_all(&data)?;
-            out.flush()?;
+pub fn show(context: &Context, out: &mut LogOutput, event: Event) -> io::Result<()> {
+    match &event {
+        Event::Bytes { offset, data, times, .. } => return out.show(data, *offset, times),
+        Event::State(_) => return Ok(()),
+        // Before a note, and before another attempt's log.
+        Event::Truncated { .. } | Event::Lost(_) | Event::LogIncomplete { .. } | Event::Ended(_) => {
+            out.finish()?;
         }
+    }
+    match event {
         Event::Truncated { attempt } => {
             context
                 .note(&format!("the log of attempt {attempt} reached its cap; what came after was dropped"));
@@ -30,7 +34,7 @@ pub fn show(context: &Context, event: Event) -> io::Result<()> {
         Event::LogIncomplete { attempt, why } => {
             context.note(&format!("the rest of the log of attempt {attempt} cannot be had: {why}"));
         }
-        Event::State(_) | Event::Ended(_) => {}
+        Event::Bytes { .. } | Event::State(_) | Event::Ended(_) => {}
     }
     Ok(())
 }

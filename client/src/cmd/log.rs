@@ -8,14 +8,17 @@ use crate::cli::report::Report;
 use crate::error::Error;
 use crate::exit::{TIME_LIMIT, is_terminal};
 use crate::follow::Event;
+use crate::output::log::LogOutput;
+use crate::output::tasks::now_ms;
+use crate::values;
 use clap::Args;
 use futures::TryStreamExt;
 use shoal_proto::v1;
-use std::io::{self, Write};
 
 const AFTER_HELP: &str = "\
 Examples:
   shoal log -n 100 1a2b3c4d
+  shoal log -t --since 5m @last
   shoal log -f @last          follows to the end, leaves with the task's exit code";
 
 /// The options of `log`.
@@ -31,6 +34,15 @@ pub struct LogArgs {
     /// Begin so many lines before the end
     #[arg(short = 'n', long, value_name = "N")]
     pub lines: Option<u64>,
+    /// Begin with what came since then: so long ago (90s, 5m), or a time (2026-11-21T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<i64>,
+    /// A time before each line: when its first bytes came, right to 50 ms in the first minutes and to 1/2700 of the log's age later
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Every byte as it is, on a terminal too, where a log can do whatever a terminal can be told to
+    #[arg(long)]
+    pub raw: bool,
     /// The log of this attempt [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub attempt: Option<u32>,
@@ -54,20 +66,41 @@ async fn show(context: &Context, args: &LogArgs, id: &str) -> Done {
         task: id.to_owned(),
         attempt: args.attempt.unwrap_or(0),
         follow: args.follow,
-        tail_lines: args.lines.unwrap_or(0),
-        ..v1::LogRequest::default()
+        ..begin(args)
     };
+    let mut out = LogOutput::new(args.raw, args.timestamps);
     let mut chunks = context.client.log(request);
     let failed = |error| Report::of(format!("cannot read the log of task {id}"), &error);
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
-        let mut out = io::stdout().lock();
-        out.write_all(&chunk.data)?;
-        out.flush()?;
+        out.show(&chunk.data, chunk.offset, &chunk.times)?;
         if chunk.truncated {
+            out.finish()?;
             context.note("the log reached its cap; what came after was dropped");
         }
     }
+    out.finish()?;
     Ok(0)
+}
+
+/// Where the log begins, and whether times are wanted.
+fn begin(args: &LogArgs) -> v1::LogRequest {
+    v1::LogRequest {
+        tail_lines: args.lines.unwrap_or(0),
+        since_ms: args.since.unwrap_or(0),
+        timestamps: args.timestamps,
+        ..v1::LogRequest::default()
+    }
+}
+
+/// A point in time, in milliseconds since 1970: how long ago, or when.
+fn since(text: &str) -> Result<i64, String> {
+    let at = match (text.parse::<jiff::Timestamp>(), values::duration(text)) {
+        (Ok(at), _) => at.as_millisecond(),
+        (_, Ok(ago)) => now_ms().saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)),
+        _ => return Err("a duration like 90s or 5m, or a time like 2026-11-21T12:00:00Z".to_owned()),
+    };
+    // 0 would mean from the start, which is what anything before 1970 means.
+    Ok(at.max(1))
 }
 
 /// Leaves with the task's exit code when that attempt was its last.
@@ -80,11 +113,15 @@ async fn follow_attempt(context: &Context, args: &LogArgs, id: &str, attempt: u3
 
 /// Follows attempt after attempt until the task has ended.
 async fn follow(context: &Context, args: &LogArgs, id: &str) -> Done {
-    let mut follow = context.client.follow_tail(id, args.lines.unwrap_or(0));
+    let mut follow = context.client.follow_from(id, begin(args));
+    let mut out = LogOutput::new(args.raw, args.timestamps);
     while let Some(event) = follow.next().await.map_err(|error| lost(id, &error))? {
         match event {
-            Event::Ended(task) => return Ok(events::ended(context, &task)),
-            event => events::show(context, event)?,
+            Event::Ended(task) => {
+                out.finish()?;
+                return Ok(events::ended(context, &task));
+            }
+            event => events::show(context, &mut out, event)?,
         }
     }
     Err(lost(id, &Error::Protocol("the task's end was not told")).into())

@@ -8,6 +8,7 @@ use crate::cli::report::{Report, Stop};
 use crate::error::Error;
 use crate::exit;
 use crate::follow::{Event, Follow};
+use crate::output::log::LogOutput;
 use crate::selector::short;
 use clap::Args;
 use shoal_proto::v1;
@@ -39,7 +40,8 @@ pub async fn run(context: &Context, args: RunArgs) -> Done {
     let spec = args.task.spec(args.command, &context.user);
     let mut signals = Signals::new()?;
     let (id, interrupted) = submit(context, spec, &mut signals).await?;
-    let mut run = Run { context, follow: context.client.follow(&id), id, canceling: false };
+    let out = LogOutput::new(false, false);
+    let mut run = Run { context, follow: context.client.follow(&id), out, id, canceling: false };
     let to_end = async {
         let left = if interrupted { run.interrupted(&mut signals).await? } else { None };
         match left {
@@ -120,6 +122,7 @@ impl Signals {
 struct Run<'a> {
     context: &'a Context,
     follow: Follow,
+    out: LogOutput,
     id: String,
     canceling: bool,
 }
@@ -137,8 +140,11 @@ impl Run<'_> {
                 () = signals.next() => Input::Signal,
             };
             match input {
-                Input::Event(Ok(Some(Event::Ended(task)))) => return Ok(events::ended(self.context, &task)),
-                Input::Event(Ok(Some(event))) => match events::show(self.context, event) {
+                Input::Event(Ok(Some(Event::Ended(task)))) => {
+                    self.out.finish()?;
+                    return Ok(events::ended(self.context, &task));
+                }
+                Input::Event(Ok(Some(event))) => match events::show(self.context, &mut self.out, event) {
                     Ok(()) => {}
                     Err(error) => return self.output_lost(error).await,
                 },

@@ -1,6 +1,8 @@
 //! What the commands print: one form for machines that is the REST body, tables for people.
 
+pub mod escape;
 pub mod json;
+pub mod log;
 pub mod style;
 pub mod table;
 pub mod tasks;

@@ -3,10 +3,11 @@
 
 use super::error::ApiError;
 use super::{ResponseStream, Service, resolve};
+use crate::logs::copies::find::{self, Owner};
 use crate::logs::follow::{Ask, Follower};
 use crate::logs::owner::{self, Place};
 use crate::logs::{attempt, peer};
-use shoal_core::id::TaskId;
+use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::task::Task;
 use shoal_proto::convert::check::Check;
 use shoal_proto::convert::limits;
@@ -46,6 +47,12 @@ pub async fn log(
     }
     if request.offset > 0 && request.tail_lines > 0 {
         check.refuse("tail_lines", format!("must be 0 with an offset, was {}", request.tail_lines));
+    }
+    if request.offset > 0 && request.since_ms != 0 {
+        check.refuse("since_ms", format!("must be 0 with an offset, was {}", request.since_ms));
+    }
+    if request.since_ms < 0 {
+        check.refuse("since_ms", format!("must not be negative, was {}", request.since_ms));
     }
     if request.offset > OFFSET_MAX {
         check.refuse("offset", format!("must be at most {OFFSET_MAX}, was {}", request.offset));
@@ -96,34 +103,58 @@ impl LogStream {
     }
 }
 
-/// Opens the log of an attempt that has begun, wherever it is.
+/// Opens the log of an attempt that has begun, wherever it is: on its node or, once it has ended, where a copy is.
 async fn open(
     service: &Arc<Service>,
     request: &v1::LogRequest,
     task: &Task,
     number: u32,
 ) -> Result<Stage, ApiError> {
-    let place = owner::place(&service.api, task, number, request.no_proxy).await?;
-    match place {
-        Place::Here => {
-            // Subscribed before the record is read again: an end that came since the caller read it must not be missed.
-            let changes = service.api.changes.subscribe();
-            let task = attempt::read(&service.api, task.id).await?;
-            let ask = Ask {
-                attempt: shoal_core::id::AttemptId { task: task.id, number },
-                ended: attempt::has_ended(&task, number),
-                offset: request.offset,
-                follow: request.follow,
-                tail_lines: request.tail_lines,
-            };
-            Ok(Stage::Here(Box::new(Follower::open(service.api.clone(), &service.hub, changes, ask).await?)))
+    let api = &service.api;
+    let attempt = AttemptId { task: task.id, number };
+    let ended = attempt::has_ended(task, number);
+    let owner = match owner::place(api, task, number, request.no_proxy).await? {
+        Place::Here => match here(service, request, attempt).await {
+            // Its disk was lost, but not its name.
+            Err(ApiError::LogGone { node, .. }) if !request.no_proxy => Owner { name: node, address: None },
+            opened => return opened,
+        },
+        Place::There { node_name, address } => Owner { name: node_name, address },
+    };
+    let forwarded = forward(request, task.id, number);
+    let shutdown = api.shutdown.clone();
+    if ended {
+        if api.copies.has(attempt) {
+            return here(service, request, attempt).await;
         }
-        Place::There { node_name, address } => {
-            let forwarded = forward(request, task.id, number);
-            let shutdown = service.api.shutdown.clone();
-            Ok(Stage::There(Box::new(peer::Remote::open(&node_name, &address, forwarded, shutdown).await?)))
-        }
+        return Ok(Stage::There(Box::new(find::open(api, attempt, &owner, forwarded).await?)));
     }
+    let Some(address) = &owner.address else {
+        let (attempt, why) = (attempt.to_string(), "it is not alive".to_owned());
+        return Err(ApiError::LogUnreachable { attempt, node: owner.name, why });
+    };
+    Ok(Stage::There(Box::new(peer::Remote::open(&owner.name, address, forwarded, shutdown).await?)))
+}
+
+/// Opens what this node has of it.
+async fn here(
+    service: &Arc<Service>,
+    request: &v1::LogRequest,
+    attempt: AttemptId,
+) -> Result<Stage, ApiError> {
+    // Subscribed before the record is read again: an end that came since the caller read it must not be missed.
+    let changes = service.api.changes.subscribe();
+    let task = attempt::read(&service.api, attempt.task).await?;
+    let ask = Ask {
+        attempt,
+        ended: attempt::has_ended(&task, attempt.number),
+        offset: request.offset,
+        follow: request.follow,
+        tail_lines: request.tail_lines,
+        since_ms: request.since_ms,
+        timestamps: request.timestamps,
+    };
+    Ok(Stage::Here(Box::new(Follower::open(service.api.clone(), &service.hub, changes, ask).await?)))
 }
 
 /// The request as a peer gets it: nothing left to resolve, and never passed on again.

@@ -4,10 +4,12 @@ use super::connection::accepted;
 use super::images::ImagesRpc;
 use super::listen::Listener;
 use super::{Rpc, Service};
+use crate::logs::copies::keep::Keeper;
 use crate::seam::Api;
 use futures::future::try_join_all;
 use shoal_proto::convert::limits::REQUEST_BYTES_MAX;
 use shoal_proto::v1::images_server::ImagesServer;
+use shoal_proto::v1::peer_server::PeerServer;
 use shoal_proto::v1::shoal_server::{SERVICE_NAME, ShoalServer};
 use std::io;
 use std::sync::Arc;
@@ -68,13 +70,14 @@ impl Health {
 /// The routes of all services, for a server, or to be put behind one that serves more than gRPC.
 pub fn router(service: Arc<Service>, health: &Health) -> Result<Routes, ServeError> {
     let images = service.api.images.clone().map(|images| ImagesServer::new(ImagesRpc::new(images)));
+    let peer = PeerServer::new(Keeper::new(service.api.copies.clone()));
     let shoal = ShoalServer::new(Rpc(service)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(shoal_proto::DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let health = HealthServer::new(HealthService::from_health_reporter(health.0.clone()));
-    let mut routes = Routes::new(shoal).add_service(reflection).add_service(health);
+    let mut routes = Routes::new(shoal).add_service(peer).add_service(reflection).add_service(health);
     if let Some(images) = images {
         routes = routes.add_service(images.max_decoding_message_size(REQUEST_BYTES_MAX));
     }

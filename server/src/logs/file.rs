@@ -35,7 +35,7 @@ enum Content {
     /// Grows while the attempt runs.
     Raw {
         file: File,
-        index: PathBuf,
+        directory: PathBuf,
     },
     Packed(Packed),
 }
@@ -118,7 +118,7 @@ impl Content {
     fn len(&self) -> io::Result<u64> {
         match self {
             Content::Raw { file, .. } => Ok(file.metadata()?.len()),
-            Content::Packed(packed) => Ok(packed.len()),
+            Content::Packed(packed) => Ok(packed.bytes()),
         }
     }
 
@@ -132,8 +132,14 @@ impl Content {
 
     fn index(&self) -> io::Result<Index> {
         match self {
-            // It goes away when the log is compressed: then there are no times until the log is opened again.
-            Content::Raw { index, .. } => Ok(Index::parse(&read_index(index)?)),
+            Content::Raw { directory, .. } => {
+                let index = Index::parse(&read_index(&directory.join(INDEX))?);
+                // Where the log was compressed meanwhile, it is in there.
+                match if index.marks().is_empty() { open_packed(&directory.join(PACKED))? } else { None } {
+                    Some(packed) => packed.content.index(),
+                    None => Ok(index),
+                }
+            }
             Content::Packed(packed) => Ok(Index::parse(&packed.index()?)),
         }
     }
@@ -143,7 +149,7 @@ impl Content {
 fn open(directory: &Path) -> io::Result<Option<LogFile>> {
     match open_plain(&directory.join(RAW))? {
         Some(file) => {
-            let content = Content::Raw { file, index: directory.join(INDEX) };
+            let content = Content::Raw { file, directory: directory.to_owned() };
             Ok(Some(LogFile { content: Arc::new(content) }))
         }
         None => open_packed(&directory.join(PACKED)),

@@ -8,6 +8,7 @@ use super::file::LogFile;
 use super::notify::{Hub, Subscription};
 use crate::api::error::ApiError;
 use crate::seam::{Api, TaskChanged};
+use shoal_container::log_index::Mark;
 use shoal_core::id::AttemptId;
 use shoal_proto::v1;
 use std::io;
@@ -27,6 +28,10 @@ pub struct Ask {
     pub follow: bool,
     /// Begin this many lines before the end instead; 0 to begin at the offset.
     pub tail_lines: u64,
+    /// Begin with what came then (milliseconds since 1970) or later instead; 0 to begin at the offset. With `tail_lines` too, the later begins.
+    pub since_ms: i64,
+    /// Say when the bytes came.
+    pub timestamps: bool,
 }
 
 /// A log being read.
@@ -66,7 +71,8 @@ impl Follower {
             if !data.is_empty() {
                 let offset = self.ask.offset;
                 self.ask.offset += data.len() as u64;
-                return Ok(Some(self.chunk(offset, data)));
+                let times = self.times(offset, data.len() as u64).await?;
+                return Ok(Some(v1::LogChunk { times, ..self.chunk(offset, data) }));
             }
             if ended {
                 self.done = true;
@@ -95,6 +101,10 @@ impl Follower {
         }
         self.file = LogFile::open(&self.directory).await.map_err(|error| self.failed(&error))?;
         if self.file.is_none() && self.ask.ended {
+            let copy = self.api.copies.path(self.ask.attempt);
+            self.file = LogFile::open_copy(&copy).await.map_err(|error| self.failed(&error))?;
+        }
+        if self.file.is_none() && self.ask.ended {
             let (attempt, node) = (self.ask.attempt.to_string(), self.api.insight.identity().name);
             return Err(ApiError::LogGone { attempt, node });
         }
@@ -107,7 +117,22 @@ impl Follower {
         if lines > 0 {
             self.ask.offset = file.tail_offset(lines).await.map_err(|error| self.failed(&error))?;
         }
+        if let Ok(since_ms @ 1..) = u64::try_from(std::mem::take(&mut self.ask.since_ms)) {
+            let since = file.since_offset(since_ms).await.map_err(|error| self.failed(&error))?;
+            self.ask.offset = self.ask.offset.max(since);
+        }
         file.read(self.ask.offset).await.map_err(|error| self.failed(&error))
+    }
+
+    /// When these bytes came, as far as it is known and asked for.
+    async fn times(&self, offset: u64, bytes: u64) -> Result<Vec<v1::LogTime>, ApiError> {
+        let Some(file) = self.file.as_ref().filter(|_| self.ask.timestamps) else { return Ok(Vec::new()) };
+        let index = file.index().await.map_err(|error| self.failed(&error))?;
+        let time = |mark: &Mark| v1::LogTime {
+            offset: mark.offset,
+            at_ms: i64::try_from(mark.at_ms).unwrap_or(i64::MAX),
+        };
+        Ok(index.between(offset, offset + bytes).iter().map(time).collect())
     }
 
     async fn last_chunk(&self) -> Result<v1::LogChunk, ApiError> {

@@ -2,6 +2,7 @@
 //! log is compressed ([`pack`]) and copied to a peer ([`copies`]).
 
 pub mod attempt;
+pub mod copies;
 pub mod file;
 pub mod follow;
 pub mod notify;

@@ -3,7 +3,6 @@
 
 use crate::api::error::ApiError;
 use crate::seam::Api;
-use shoal_core::id::AttemptId;
 use shoal_core::task::Task;
 
 /// Where a log is.
@@ -15,14 +14,13 @@ pub enum Place {
     There {
         /// Its name.
         node_name: String,
-        /// Where its API answers.
-        address: String,
+        /// Where its API answers; `None` when it is not alive.
+        address: Option<String>,
     },
 }
 
 /// Finds the log of attempt `number`, which has begun. A node that is asked by a peer answers for its own disk alone.
 pub async fn place(api: &Api, task: &Task, number: u32, asked_by_peer: bool) -> Result<Place, ApiError> {
-    let attempt = AttemptId { task: task.id, number };
     let taken = task.attempts.iter().find(|taken| taken.number == number);
     let Some(taken) = taken else {
         return Err(ApiError::NoAttempt { task: task.id, attempt: number, last: task.attempts.len() });
@@ -34,15 +32,6 @@ pub async fn place(api: &Api, task: &Task, number: u32, asked_by_peer: bool) -> 
     let nodes = api.insight.nodes().await;
     let by_id = nodes.iter().find(|node| node.id == taken.node);
     let owner = by_id.or_else(|| nodes.iter().find(|node| node.entry.name == taken.node_name));
-    match owner {
-        Some(node) => {
-            let (node_name, address) = (node.entry.name.clone(), node.entry.address.clone());
-            Ok(Place::There { node_name, address })
-        }
-        None => Err(ApiError::LogUnreachable {
-            attempt: attempt.to_string(),
-            node: taken.node_name.clone(),
-            why: "it is not alive".to_owned(),
-        }),
-    }
+    let address = owner.map(|node| node.entry.address.clone());
+    Ok(Place::There { node_name: taken.node_name.clone(), address })
 }

@@ -132,6 +132,7 @@ mod tests {
         assert!(all(&before).await == text && all(&after).await == text);
         assert_eq!(after.tail_offset(3).await.unwrap(), before.tail_offset(3).await.unwrap());
         assert_eq!(after.index().await.unwrap().marks()[0].at_ms, 1_000);
+        assert_eq!(before.index().await.unwrap(), after.index().await.unwrap());
         assert_eq!(after.since_offset(500).await.unwrap(), 0);
         assert_eq!(after.since_offset(5_000).await.unwrap(), 1 << 20);
     }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of the log in each frame but the last: a reader decompresses at most this much more than it asked for.
 pub const FRAME_BYTES: usize = 256 << 10;
+/// Of a frame, compressed: what cannot be compressed grows by a few bytes.
+const FRAME_PACKED_MAX: u64 = 2 * FRAME_BYTES as u64;
 /// Fast, and logs shrink well at any level.
 const LEVEL: i32 = 3;
 /// Of skippable frames: that of the index of times, and that of the seek table as zstd's seekable format has it.
@@ -97,7 +99,8 @@ impl Packed {
         for (number, entry) in table.chunks_exact(ENTRY_BYTES as usize).enumerate() {
             let (packed, plain) = (u64::from(word(&entry[..4])), word(&entry[4..]) as usize);
             let last = number as u64 + 1 == frames;
-            if !(plain == FRAME_BYTES || last && (1..FRAME_BYTES).contains(&plain)) {
+            let plain_fits = plain == FRAME_BYTES || last && (1..FRAME_BYTES).contains(&plain);
+            if !plain_fits || packed > FRAME_PACKED_MAX {
                 return Err(invalid("a frame of another length"));
             }
             starts.push(starts[number] + packed);
@@ -110,7 +113,7 @@ impl Packed {
     }
 
     /// Bytes of the log.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -148,7 +151,6 @@ impl Packed {
             return Ok(plain.clone());
         }
         let (start, end) = (self.starts[number], self.starts[number + 1]);
-        // As long as the claim, which is within the file.
         let mut packed = vec![0; (end - start) as usize];
         self.file.read_exact_at(&mut packed, start)?;
         let plain = zstd::bulk::decompress(&packed, FRAME_BYTES)?;
@@ -226,7 +228,7 @@ mod tests {
         {
             let bytes = packed(&plain, b"times");
             let log = open(&bytes).unwrap();
-            assert_eq!(log.len(), plain.len() as u64);
+            assert_eq!(log.bytes(), plain.len() as u64);
             assert_eq!(log.index().unwrap(), b"times");
             for (offset, count) in [(0, 10), (FRAME_BYTES - 5, 10), (7, plain.len()), (plain.len(), 5)] {
                 let expected = plain.get(offset..).unwrap_or(&[]);

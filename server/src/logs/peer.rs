@@ -10,7 +10,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
 /// For the connection and the first answer together.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1800);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(1800);
 /// A silent connection is asked for a sign of life this often, and given this long for it.
 const KEEP_ALIVE: Duration = Duration::from_millis(900);
 
@@ -58,17 +58,20 @@ impl Remote {
     }
 }
 
-async fn ask(address: &str, request: v1::LogRequest) -> Result<Streaming<v1::LogChunk>, Status> {
+/// How another node's API is reached: a connection that is lost, or silent, is noticed in time.
+pub fn endpoint(address: &str) -> Result<Endpoint, Status> {
     let uri = if address.starts_with("unix:") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(uri).map_err(|error| Status::unavailable(error.to_string()))?;
-    let channel = endpoint
+    Ok(endpoint
         .connect_timeout(ANSWER_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
-        .map_err(|error| Status::unavailable(with_causes(&error)))?;
+        .keep_alive_while_idle(true))
+}
+
+async fn ask(address: &str, request: v1::LogRequest) -> Result<Streaming<v1::LogChunk>, Status> {
+    let connected = endpoint(address)?.connect().await;
+    let channel = connected.map_err(|error| Status::unavailable(with_causes(&error)))?;
     Ok(ShoalClient::new(channel).log(request).await?.into_inner())
 }
 

@@ -117,6 +117,7 @@ impl NodeLoop {
         failpoint!("server.before_forget");
         self.ports.runner.forget(attempt.to_string()).await?;
         self.ports.journal.send(journal::Entry::Recorded(attempt)).await?;
+        let _ = self.ports.ended.try_send(attempt);
         Ok(())
     }
 

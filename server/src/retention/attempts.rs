@@ -6,7 +6,6 @@
 use shoal_container::record::AttemptDir;
 use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::time::WallMs;
-use shoal_store::key::Key;
 use shoal_store::port::{Store, StoreError};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::ReadDir;
@@ -17,8 +16,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Directories looked at in one round: 100,000 take 50 rounds, and one round takes some tens of milliseconds of disk and 20 reads.
 pub const ROUND_LEN: usize = 2000;
-/// Records read at once; the same bound as for lists, for the sake of the reply's size.
-const READ_LEN: usize = 100;
 /// The runner's marker (`shoal_container::record`).
 const DONE: &str = "done";
 
@@ -63,7 +60,8 @@ impl Attempts {
                 return Ok(0);
             }
         };
-        let gone = self.gone(&found).await?;
+        let tasks: BTreeSet<TaskId> = found.iter().map(|found| found.attempt.task).collect();
+        let gone = super::gone(&*self.store, tasks).await?;
         let keep_ms = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
         let mut remove = Vec::new();
         for Found { attempt, done } in found.iter().filter(|found| gone.contains(&found.attempt.task)) {
@@ -79,24 +77,6 @@ impl Attempts {
         }
         let dir = self.dir.clone();
         Ok(tokio::task::spawn_blocking(move || remove_all(&dir, &remove)).await.unwrap_or(0))
-    }
-
-    /// Which of these tasks have no record.
-    async fn gone(&self, found: &[Found]) -> Result<HashSet<TaskId>, StoreError> {
-        let tasks: BTreeSet<TaskId> = found.iter().map(|found| found.attempt.task).collect();
-        let tasks: Vec<TaskId> = tasks.into_iter().collect();
-        let mut gone = HashSet::new();
-        for part in tasks.chunks(READ_LEN) {
-            let keys: Vec<String> = part.iter().map(|task| Key::Task(*task).to_string()).collect();
-            let read = self.store.get_many_stale(&keys).await?;
-            for ((task, key), kv) in part.iter().zip(&keys).zip(read) {
-                if kv.is_none() && self.store.get(key).await?.0.is_none() {
-                    gone.insert(*task);
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(gone)
     }
 }
 

@@ -8,6 +8,7 @@ use shoal_core::transition::{Outcome, Transition};
 use shoal_proto::v1::{self, shoal_client::ShoalClient};
 use shoal_server::api::listen::{Listener, check_listen};
 use shoal_server::api::serve::{Health, serve};
+use shoal_server::logs::copies::Copies;
 use shoal_server::seam::{Api, ApiLimits, Decision, Identity, NodeInfo, Propose, TaskChanged};
 use shoal_store::fault::FaultyStore;
 use shoal_store::memory::MemoryStore;
@@ -82,6 +83,8 @@ impl Cluster {
             Arc::new(Model::new(Arc::new(self.memory.clone()), identity.clone(), self.nodes.clone()));
         let (changes, _) = broadcast::channel(1024);
         let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let copies = Copies::open(directory.path().join("log-copies"), 1 << 30).expect("a directory");
+        let copies = Arc::new(copies);
         let api = Api {
             store: self.faults.clone(),
             propose: propose.clone(),
@@ -89,6 +92,7 @@ impl Cluster {
             images: None,
             changes: changes.clone(),
             attempts_dir: attempts_dir.clone(),
+            copies: copies.clone(),
             wall: || WallMs(1_000),
             limits,
             shutdown: shutdown.clone(),

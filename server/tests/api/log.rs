@@ -273,6 +273,8 @@ async fn bad_log_requests_are_refused() {
         v1::LogRequest { attempt: 101, ..whole(&id) },
         v1::LogRequest { offset: u64::MAX, ..whole(&id) },
         v1::LogRequest { offset: 1, tail_lines: 1, ..whole(&id) },
+        v1::LogRequest { offset: 1, since_ms: 1, ..whole(&id) },
+        v1::LogRequest { since_ms: -1, ..whole(&id) },
         whole("not an id"),
     ] {
         assert_eq!(open(&node, bad).await.expect_err("refused").code(), Code::InvalidArgument);

@@ -5,6 +5,7 @@ mod fixture;
 mod limits;
 mod list;
 mod log;
+mod log_copies;
 mod model;
 mod serve;
 mod submit;

@@ -115,6 +115,7 @@ impl World {
             launch: Launch::new(&config),
             images: None,
             fenced,
+            ended: mpsc::channel(1).0,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
         };

@@ -250,6 +250,7 @@ fn chunk(request: &mut v1::LogRequest, log: &AttemptLog) -> Option<(v1::LogChunk
     }
     let last = end || (!request.follow && data.len() == rest.len());
     let chunk = v1::LogChunk {
+        times: Vec::new(),
         attempt: request.attempt,
         offset: request.offset,
         data,
