@@ -92,8 +92,8 @@ impl Group {
         if !ready.is_as_new() {
             return None;
         }
-        let renamed = self.directories().zip(ready.group.directories());
-        renamed.map(|(from, to)| std::fs::rename(from, to)).collect::<Result<(), _>>().ok()?;
+        let mut names = self.directories().zip(ready.group.directories());
+        names.try_for_each(|(from, to)| std::fs::rename(from, to)).ok()?;
         Some(ready)
     }
 

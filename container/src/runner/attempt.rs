@@ -60,7 +60,7 @@ pub enum Lent {
     /// A slot.
     Slot {
         /// To be given back.
-        slot: Slot,
+        slot: Box<Slot>,
         /// Of the attempt.
         limits: Limits,
         /// Whether nobody outside of the attempt can hold a part of it (see [`crate::slot::Slots::give_back`]).

@@ -58,7 +58,7 @@ impl Runner {
                         slot.drop_group();
                     }
                     kept = slot.group.is_some();
-                    self.slots.give_back(slot, reusable);
+                    self.slots.give_back(*slot, reusable);
                 }
                 Lent::Number(number) => number.into_iter().for_each(|number| self.slots.release(number)),
             }

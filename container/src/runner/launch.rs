@@ -126,7 +126,7 @@ impl Runner {
                 // A socket of the host that the attempt can reach may take in a socket of the attempt's network.
                 let secluded = start.mounts.is_empty() && start.root != Root::Host;
                 let reusable = secluded && start.net == Net::Loopback;
-                let lent = Lent::Slot { slot, reusable, limits: start.limits };
+                let lent = Lent::Slot { slot: Box::new(slot), reusable, limits: start.limits };
                 let page = Some(page);
                 let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: false, killed: None };
                 self.watch_alive(start.id.clone(), alive);
