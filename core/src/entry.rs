@@ -132,6 +132,9 @@ pub struct NodeEntry {
     /// Whether it takes tasks.
     #[serde(default)]
     pub state: NodeState,
+    /// Why it takes none, if that is not by somebody's wish.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Whether the store that it sees ends a lease only after its whole time to live (not so in some versions of etcd).
     #[serde(default)]
     pub leases_trusted: bool,

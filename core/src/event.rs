@@ -68,6 +68,13 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// The attempt was killed and does not die: as alive as any, until its end.
+    Stuck {
+        /// Which.
+        attempt: AttemptId,
+        /// What it waits for, in words.
+        why: String,
+    },
     /// The lease is lost, or cannot be trusted any more.
     LeaseLost,
     /// Take no more tasks, or take them again.
@@ -117,6 +124,8 @@ pub enum Action {
     },
     /// The attempt's end is recorded: the runner may forget it.
     Release(AttemptId),
+    /// Let everybody see why this node takes no tasks; empty once it takes them again.
+    Unfit(String),
     /// This identity is lost: kill every container, then register anew.
     Fence(NodeId),
     /// Send [`Event::Tick`] at this time.

@@ -104,7 +104,12 @@ impl Node {
                 self.reconcile(actions);
             }
             Event::Changed { facts, revision } => self.changed(now, &facts, revision, actions),
-            Event::Adopted { attempt, found } => self.adopt(attempt, found, actions),
+            Event::Adopted { attempt, found } => {
+                if matches!(found, Found::Ended(_)) {
+                    self.sick.died(attempt, actions);
+                }
+                self.adopt(attempt, found, actions);
+            }
             Event::Decided { task, transition, decision } => {
                 self.decided(now, task, &transition, decision, actions);
             }
@@ -116,8 +121,10 @@ impl Node {
                 if matches!(outcome, Outcome::LaunchFailed(_)) {
                     self.sick.launch_failed(now);
                 }
+                self.sick.died(attempt, actions);
                 self.ended(attempt, outcome, actions);
             }
+            Event::Stuck { attempt, why } => self.sick.is_stuck(attempt, why, actions),
             Event::LeaseLost => self.fence(actions),
             Event::Drain(on) => self.draining = on,
             Event::Tick => {}

@@ -35,7 +35,10 @@ pub fn why(view: &View, task: TaskId, now: BootMs) -> Option<Waiting> {
 fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
     let entry = &peer.entry;
     if entry.state == NodeState::Draining {
-        "draining: takes no tasks".to_owned()
+        match entry.reason.as_str() {
+            "" => "draining: takes no tasks".to_owned(),
+            reason => format!("takes no tasks: {reason}"),
+        }
     } else if !entry.has_root(&shape.root) {
         format!("has no root \"{}\"", shape.root)
     } else if let Some(lack) = entry.offers.lacks(&shape.needs).next() {

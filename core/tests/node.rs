@@ -409,3 +409,32 @@ fn a_node_that_cannot_launch_leaves_the_queue_to_others_until_a_launch_succeeds(
     let Some(Action::WakeAt(after)) = again.last() else { panic!("no one looks again: {again:?}") };
     assert_eq!(after.since(*next), at.since(NOW), "a launch that succeeded makes it healthy");
 }
+
+#[test]
+fn a_node_whose_task_cannot_be_killed_takes_no_more_and_keeps_that_one_until_it_is_dead() {
+    let mut n = node_one(vec![queued(1, cores(1))]);
+    steal_and_start(&mut n, 1, 1, 201);
+    let stuck = |which| Event::Stuck { attempt: attempt(which, 1), why: "a disk does not answer".to_owned() };
+    let actions = do_now(&mut n, stuck(1));
+    let [Action::Unfit(reason), ..] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(
+        reason.contains(&attempt(1, 1).to_string()) && reason.contains("a disk does not answer"),
+        "{reason}"
+    );
+    assert!(!do_now(&mut n, stuck(1)).iter().any(|action| matches!(action, Action::Unfit(_))), "said once");
+    // There is room, and yet nothing is taken; the task stays what it is, and nothing is reported of it.
+    let more = changed(210, vec![queued(7, cores(1))]);
+    let actions = do_now(&mut n, more);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Propose { .. })), "{actions:?}");
+    assert_eq!(n.local()[&task(1)].phase, Phase::Starting);
+    // A task that was under way in the meantime starts; that says nothing of the one that is stuck.
+    do_now(&mut n, Event::Started(attempt(1, 1)));
+    assert!(do_now(&mut n, Event::Tick).is_empty());
+    let actions = do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
+    assert!(actions.contains(&Action::Unfit(String::new())), "{actions:?}");
+    let proposed = |wanted: TaskId| {
+        actions.iter().any(|action| matches!(action, Action::Propose { task, .. } if *task == wanted))
+    };
+    assert!(proposed(task(1)), "its end: {actions:?}");
+    assert!(proposed(task(7)), "the next task: {actions:?}");
+}

@@ -10,7 +10,7 @@ use crate::identity::Saved;
 use crate::runner::Runner;
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::failpoint;
-use shoal_core::entry::NodeEntry;
+use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::event::Event;
 use shoal_core::id::NodeId;
 use shoal_store::key::Key;
@@ -47,6 +47,8 @@ pub struct Keeper {
     pub identity: watch::Sender<Option<(NodeId, i64)>>,
     /// The identity that the core found lost.
     pub fenced: watch::Receiver<Option<NodeId>>,
+    /// Why this node takes no tasks; empty when it takes them.
+    pub unfit: watch::Receiver<String>,
     /// To the node loop.
     pub events: mpsc::Sender<Event>,
     /// Ends it.
@@ -58,6 +60,8 @@ struct Registration {
     page: DeadlinePage,
     /// Whether `saved` is on the disk: one that was full when the node registered may have room by now.
     on_disk: bool,
+    /// The reason for taking no tasks that the entry in the store gives.
+    shown: String,
 }
 
 impl Keeper {
@@ -108,10 +112,14 @@ impl Keeper {
         let page = DeadlinePage::create(&page)?;
         // Before anything else that may take its time: what runs has little of it left.
         page.advance_to(self.deadline_after(sent));
-        if !self.refresh(&saved).await {
-            return Ok(None);
+        let entry = self.entry_now();
+        match self.refresh(&saved, &entry).await {
+            Ok(true) => {}
+            Ok(false) | Err(StoreError::LeaseNotFound) => return Ok(None),
+            // The old entry stands; it is good enough until the next start.
+            Err(error) => tracing::warn!(%error, "registration not refreshed"),
         }
-        Ok(Some(Registration { saved, page, on_disk: true }))
+        Ok(Some(Registration { saved, page, on_disk: true, shown: entry.reason }))
     }
 
     async fn still_registered(&self, saved: &Saved) -> Result<bool, StoreError> {
@@ -121,19 +129,19 @@ impl Keeper {
     }
 
     /// Writes the entry anew under the old key: the program's version or addresses may have changed.
-    async fn refresh(&self, saved: &Saved) -> bool {
+    async fn refresh(&self, saved: &Saved, entry: &NodeEntry) -> Result<bool, StoreError> {
         let key = Key::Node(saved.node).to_string();
         let lease = Some(LeaseId(saved.lease));
-        let put = Op::Put { key: key.clone(), value: record::encode(&self.entry), lease };
+        let put = Op::Put { key: key.clone(), value: record::encode(entry), lease };
         let compares = vec![Compare::CreateRevision(key, saved.created)];
-        match self.store.txn(Txn { compares, then: vec![put], or_else: Vec::new() }).await {
-            Ok(reply) => reply.succeeded,
-            // The old entry stands; it is good enough until the next start.
-            Err(error) => {
-                tracing::warn!(%error, "registration not refreshed");
-                !matches!(error, StoreError::LeaseNotFound)
-            }
-        }
+        Ok(self.store.txn(Txn { compares, then: vec![put], or_else: Vec::new() }).await?.succeeded)
+    }
+
+    /// The registration's content as it is now.
+    fn entry_now(&self) -> NodeEntry {
+        let reason = self.unfit.borrow().clone();
+        let state = if reason.is_empty() { self.entry.state } else { NodeState::Draining };
+        NodeEntry { state, reason, ..self.entry.clone() }
     }
 
     /// A new identity. Before it exists, everything that ran under an old one is dead.
@@ -150,12 +158,13 @@ impl Keeper {
         let page = self.new_page(&path).await?;
         loop {
             let sent = boottime_ns();
-            match self.try_register(node).await {
+            let entry = self.entry_now();
+            match self.try_register(node, &entry).await {
                 Ok((lease, created)) => {
                     page.advance_to(self.deadline_after(sent));
                     let saved = Saved::new(&self.identity_path(), node, &self.entry.name, lease.0, created)?;
                     let on_disk = self.keep(&saved)?;
-                    return Ok(Registration { saved, page, on_disk });
+                    return Ok(Registration { saved, page, on_disk, shown: entry.reason });
                 }
                 Err(error) => tracing::warn!(%error, "not registered yet"),
             }
@@ -189,10 +198,10 @@ impl Keeper {
         }
     }
 
-    async fn try_register(&self, node: NodeId) -> Result<(LeaseId, i64), StoreError> {
+    async fn try_register(&self, node: NodeId, entry: &NodeEntry) -> Result<(LeaseId, i64), StoreError> {
         let (lease, _) = self.store.lease_grant(self.ttl).await?;
         let key = Key::Node(node).to_string();
-        let put = Op::Put { key: key.clone(), value: record::encode(&self.entry), lease: Some(lease) };
+        let put = Op::Put { key: key.clone(), value: record::encode(entry), lease: Some(lease) };
         let compares = vec![Compare::CreateRevision(key.clone(), 0)];
         let written = self.store.txn(Txn { compares, then: vec![put], or_else: Vec::new() }).await;
         // Whatever the answer was, the key says what holds.
@@ -228,11 +237,26 @@ impl Keeper {
                     if !registration.on_disk {
                         registration.on_disk = self.keep(&registration.saved).unwrap_or(false);
                     }
+                    self.show_condition(registration).await;
                 }
                 Ok(false) => return "the node's key is gone",
                 Err(StoreError::LeaseNotFound) => return "the lease has expired",
                 Err(error) => tracing::warn!(%error, "lease not renewed"),
             }
+        }
+    }
+
+    /// Writes into the entry whether the node takes tasks, when that has changed; tried again with the next renewal.
+    async fn show_condition(&self, registration: &mut Registration) {
+        let entry = self.entry_now();
+        if entry.reason == registration.shown {
+            return;
+        }
+        match self.refresh(&registration.saved, &entry).await {
+            Ok(true) => registration.shown = entry.reason,
+            // The next renewal says what that means.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the node's condition is not shown yet"),
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Ports {
     pub fenced: watch::Sender<Option<NodeId>>,
     /// Attempts whose end is recorded: their logs are compressed and copied. One that finds it full is found later.
     pub ended: mpsc::Sender<AttemptId>,
+    /// Why this node takes no tasks; empty when it takes them.
+    pub unfit: watch::Sender<String>,
     /// Whoever follows tasks.
     pub changes: broadcast::Sender<TaskChanged>,
     /// Set when the node is registered and its view complete.

@@ -110,6 +110,7 @@ fn assemble(
     let attempts_dir = data.join("attempts");
     let (identity, identity_seen) = watch::channel(None);
     let (fenced, fenced_seen) = watch::channel(None);
+    let (unfit, unfit_seen) = watch::channel(String::new());
     let (ready, ready_seen) = watch::channel(false);
     let (events, events_inbox) = mpsc::channel(EVENTS_LEN);
     let (said, said_inbox) = mpsc::unbounded_channel();
@@ -159,6 +160,7 @@ fn assemble(
         images: Some(images.clone()),
         fenced,
         ended,
+        unfit,
         changes: changes.clone(),
         ready,
     };
@@ -174,6 +176,7 @@ fn assemble(
         data_dir: config.data_dir.clone(),
         identity,
         fenced: fenced_seen,
+        unfit: unfit_seen,
         events,
         stop: stop.clone(),
     };
@@ -218,6 +221,7 @@ fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
         offers: config.offers(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
+        reason: String::new(),
         leases_trusted: open.leases_trusted,
         voter: open.member.is_some(),
         unknown: Default::default(),

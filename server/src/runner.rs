@@ -49,6 +49,8 @@ pub enum Said {
     Has(Vec<Report>),
     /// The program runs.
     Started(String),
+    /// It was killed and does not die, and why.
+    Stuck(String, String),
     /// It has ended.
     Ended(String, End),
 }
@@ -235,6 +237,7 @@ impl Client {
             Event::ImageRemoved { digest, error } => self.asked.removed(&digest, error),
             Event::Stuck { id, why } => {
                 tracing::error!(id, why, "attempt was killed and does not die");
+                self.say(Said::Stuck(id, why));
             }
             Event::AllDead => {
                 for done in self.dying.drain(..) {

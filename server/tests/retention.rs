@@ -295,6 +295,7 @@ impl Insight for Nodes {
             offers: Default::default(),
             version: String::new(),
             state: NodeState::Ready,
+            reason: String::new(),
             leases_trusted: true,
             voter: false,
             unknown: Default::default(),

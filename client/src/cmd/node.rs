@@ -3,7 +3,7 @@
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::report::Report;
-use crate::output::style::{GREEN, YELLOW};
+use crate::output::style::{GREEN, RED, YELLOW, paint};
 use crate::output::table::{Cell, Table};
 use crate::output::{self, Form, json};
 use crate::values::{bytes_text, cpus_text};
@@ -28,7 +28,13 @@ pub async fn run(context: &Context, command: &NodeCommand) -> Done {
 async fn ls(context: &Context) -> Done {
     let nodes = context.client.nodes().await.map_err(|error| Report::of("cannot list the nodes", &error))?;
     match context.form {
-        Form::Table | Form::Wide => output::text(&table(context.form, &nodes).render())?,
+        Form::Table | Form::Wide => {
+            let mut text = table(context.form, &nodes).render();
+            for node in nodes.iter().filter(|node| !node.reason.is_empty()) {
+                text.push_str(&format!("{} {}: {}\n", paint(RED, "unfit:"), node.name, node.reason));
+            }
+            output::text(&text)?;
+        }
         Form::Json => output::json(&json::Nodes { nodes: nodes.iter().map(json::Node::from).collect() })?,
         Form::Jsonl => output::json_lines(nodes.iter().map(json::Node::from))?,
         Form::Name => output::lines(nodes.iter().map(|node| node.name.as_str()))?,
@@ -46,8 +52,11 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
     let mut table = Table::new(&headings);
     for node in nodes {
         let (free, total) = (node.free.unwrap_or_default(), node.total.unwrap_or_default());
-        let state =
-            if node.draining { Cell::styled("draining", YELLOW) } else { Cell::styled("ready", GREEN) };
+        let state = match (node.draining, node.reason.as_str()) {
+            (false, _) => Cell::styled("ready", GREEN),
+            (true, "") => Cell::styled("draining", YELLOW),
+            (true, _) => Cell::styled("unfit", RED),
+        };
         let mut row: Vec<Cell> = vec![
             node.name.as_str().into(),
             state,

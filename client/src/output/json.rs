@@ -172,6 +172,9 @@ pub struct Node {
     pub version: String,
     /// It takes no new tasks.
     pub draining: bool,
+    /// Why, if that is not by somebody's wish.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// Tasks that run on it.
     pub running: u32,
     /// It carries an etcd member.
@@ -388,6 +391,7 @@ impl From<&v1::Node> for Node {
             roots: node.roots.clone(),
             version: node.version.clone(),
             draining: node.draining,
+            reason: node.reason.clone(),
             running: node.running,
             voter: node.voter,
             offers: node.offers.clone(),

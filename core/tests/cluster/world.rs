@@ -224,6 +224,8 @@ impl World {
             Action::Start(task) => self.start(host, &task),
             Action::Stop { attempt, grace_ms } => self.stop(host, attempt, grace_ms),
             Action::Release(attempt) => self.release(host, attempt),
+            // No container of this model survives its kill.
+            Action::Unfit(_) => {}
             Action::Fence(node) => self.fence(host, node),
             Action::WakeAt(at) => {
                 if at.0 <= self.now {

@@ -75,6 +75,7 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         offers: Features::default(),
         version: "0".to_owned(),
         state: NodeState::Ready,
+        reason: String::new(),
         leases_trusted: true,
         voter: false,
         unknown: Unknown::new(),

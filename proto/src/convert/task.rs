@@ -54,6 +54,7 @@ pub fn node_to_wire(id: NodeId, entry: &NodeEntry, free: &Resources, running: u3
             NodeState::Ready => false,
             NodeState::Draining => true,
         },
+        reason: entry.reason.clone(),
         running,
         voter: entry.voter,
         offers: entry.offers.has.iter().cloned().collect(),

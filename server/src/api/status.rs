@@ -17,17 +17,24 @@ pub async fn status(service: &Service) -> Result<v1::StatusResponse, ApiError> {
     .await?;
     let insight = &service.api.insight;
     let (voters, voters_healthy) = insight.voters();
+    let nodes = insight.nodes().await;
+    let unfit = nodes.iter().filter(|node| !node.entry.reason.is_empty());
+    let warnings: Vec<String> = insight
+        .warning()
+        .into_iter()
+        .chain(unfit.map(|node| format!("{} takes no tasks: {}", node.entry.name, node.entry.reason)))
+        .collect();
     Ok(v1::StatusResponse {
         queued: insight.queue_len().await,
         running: insight.running_len().await,
         complete,
         canceled,
         failed,
-        nodes: u32::try_from(insight.nodes().await.len()).unwrap_or(u32::MAX),
+        nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
         voters,
         voters_healthy,
         node_name: insight.identity().name,
-        warning: insight.warning().unwrap_or_default(),
+        warning: warnings.join("; "),
     })
 }
 

@@ -14,6 +14,13 @@ pub async fn why(service: &Service, request: v1::WhyRequest) -> Result<v1::WhyRe
         v1::WhyResponse { state: state_to_wire(&task.state).into(), ..v1::WhyResponse::default() };
     if task.state != TaskState::Queued {
         answer.summary = fetching(service, &task).unwrap_or_else(|| not_waiting(&task));
+        if let Some(node) = task.node() {
+            // Its node's own words, if they are of this task: that it was killed and does not die.
+            let nodes = service.api.insight.nodes().await;
+            let attempt = task.attempt_id().to_string();
+            let node = nodes.iter().find(|it| it.id == node && it.entry.reason.contains(&attempt));
+            node.into_iter().for_each(|node| answer.summary.push_str(&format!("; {}", node.entry.reason)));
+        }
         return Ok(answer);
     }
     match service.api.insight.why(task.id).await {

@@ -54,6 +54,14 @@ impl NodeLoop {
                 self.preparing.values().for_each(CancellationToken::cancel);
                 self.ports.fenced.send_replace(Some(node));
             }
+            Action::Unfit(reason) => {
+                if reason.is_empty() {
+                    tracing::info!("this node takes tasks again");
+                } else {
+                    tracing::error!(reason, "this node takes no tasks");
+                }
+                self.ports.unfit.send_replace(reason);
+            }
             Action::WakeAt(at) => self.wake = Some(at),
         }
         Ok(())

@@ -22,6 +22,11 @@ impl NodeLoop {
                     self.hear(Event::Started(attempt));
                 }
             }
+            Said::Stuck(id, why) => {
+                if let Some(attempt) = parse(&id) {
+                    self.hear(Event::Stuck { attempt, why });
+                }
+            }
             Said::Ended(id, end) => {
                 if let Some(attempt) = parse(&id) {
                     self.ports.journal.send(Entry::Ended(attempt, outcome(end))).await?;

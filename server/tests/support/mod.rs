@@ -86,6 +86,7 @@ impl World {
         let mut work = JoinSet::new();
         let (identity, identity_seen) = watch::channel(None);
         let (fenced, fenced_seen) = watch::channel(None);
+        let (unfit, unfit_seen) = watch::channel(String::new());
         let (events, events_inbox) = mpsc::channel(64);
         let (said, said_inbox) = mpsc::unbounded_channel();
         let (safe, safe_inbox) = mpsc::unbounded_channel();
@@ -116,6 +117,7 @@ impl World {
             images: None,
             fenced,
             ended: mpsc::channel(1).0,
+            unfit,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
         };
@@ -132,6 +134,7 @@ impl World {
             data_dir: config.data_dir.clone(),
             identity,
             fenced: fenced_seen,
+            unfit: unfit_seen,
             events,
             stop: stop.clone(),
         };
@@ -295,6 +298,7 @@ fn entry(config: &Config) -> NodeEntry {
         offers: config.offers(),
         version: "test".to_owned(),
         state: NodeState::Ready,
+        reason: String::new(),
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),
