@@ -92,8 +92,8 @@ impl Group {
         if !ready.is_as_new() {
             return None;
         }
-        let mut names = self.directories().zip(ready.group.directories());
-        names.try_for_each(|(from, to)| std::fs::rename(from, to)).ok()?;
+        let rename = |(from, to)| std::fs::rename(from, to);
+        self.directories().zip(ready.group.directories()).try_for_each(rename).ok()?;
         Some(ready)
     }
 
