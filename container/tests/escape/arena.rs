@@ -18,6 +18,9 @@ use std::process::{Child, Command, Stdio};
 /// Processes that a container of the suite may have.
 const PIDS: u32 = 64;
 
+/// The user of a runner without root: nobody else's, and without ids in /etc/subuid, so that each container has the user's own id alone.
+const ORDINARY_USER: u32 = 54_324;
+
 /// A kind of container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -27,14 +30,27 @@ pub struct Mode {
     pub host: bool,
     /// Who the task is, inside.
     pub user: User,
+    /// Whether the runner is an ordinary user's.
+    pub rootless: bool,
 }
 
-/// All kinds of containers that the attempts are run in.
-pub const MODES: [Mode; 4] = [
-    Mode { name: "directory_nobody", host: false, user: User::NOBODY },
-    Mode { name: "directory_root", host: false, user: User::ROOT },
-    Mode { name: "host_nobody", host: true, user: User::NOBODY },
-    Mode { name: "host_root", host: true, user: User::ROOT },
+/// All kinds of containers that the attempts are run in. Without root there is one id for everybody inside.
+pub const MODES: [Mode; 6] = [
+    Mode { name: "directory_nobody", host: false, user: User::NOBODY, rootless: false },
+    Mode { name: "directory_root", host: false, user: User::ROOT, rootless: false },
+    Mode { name: "host_nobody", host: true, user: User::NOBODY, rootless: false },
+    Mode { name: "host_root", host: true, user: User::ROOT, rootless: false },
+    Mode { name: "rootless_directory", host: false, user: User::NOBODY, rootless: true },
+    Mode { name: "rootless_host", host: true, user: User::NOBODY, rootless: true },
+];
+
+/// What succeeds where stub and task are one user to the kernel, and harms the container alone: it may end by it.
+pub const WITHOUT_IDS: [&str; 5] = [
+    "signals::kill_or_stop_the_stub",
+    "signals::queue_a_stop_to_the_stub",
+    "signals::signal_by_a_pidfd",
+    "signals::change_the_stubs_scheduling",
+    "process::change_the_stubs_limits",
 ];
 
 /// What came of the attempts, by name, and what was said besides.
@@ -62,12 +78,13 @@ pub struct Arena {
     canary_before: BTreeMap<PathBuf, String>,
     done: HashMap<&'static str, Results>,
     number: u32,
+    rootless: bool,
 }
 
 impl Arena {
-    /// Makes all of it.
-    pub fn new() -> Arena {
-        let runner = TestRunner::new();
+    /// Makes all of it, around a runner of root or of an ordinary user.
+    pub fn new(rootless: bool) -> Arena {
+        let runner = if rootless { TestRunner::of_user(ORDINARY_USER, &[]) } else { TestRunner::new() };
         let canary = runner.path("canary");
         make_canary(&canary);
         let root = runner.path("root");
@@ -77,7 +94,7 @@ impl Arena {
         evil::open_to(visible.path(), 0o755);
         evil::install(visible.path());
         evil::fill(&visible.path().join("evil"), &canary);
-        let socket = format!("shoal-escape-{}", std::process::id());
+        let socket = format!("shoal-escape-{}-{rootless}", std::process::id());
         Arena {
             _unix: UnixListener::bind_addr(&SocketAddr::from_abstract_name(&socket).unwrap()).unwrap(),
             tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -86,6 +103,7 @@ impl Arena {
             canary_before: fingerprint(&canary),
             done: HashMap::new(),
             number: 0,
+            rootless,
             socket,
             visible,
             runner,
@@ -97,7 +115,22 @@ impl Arena {
         if let Some(results) = self.done.get(mode.name) {
             return results.clone();
         }
-        let results = self.attack(mode, &[], |_| {}).unwrap_or_else(|why| panic!("{}: {why}", mode.name));
+        let apart: &[&str] = if self.enforces("ids") { &[] } else { &WITHOUT_IDS };
+        let together: Vec<&str> =
+            attempts::all().map(|attempt| attempt.name).filter(|name| !apart.contains(name)).collect();
+        let mut results = self.attack(mode, &together, |_| {}).unwrap_or_else(|why| {
+            self.done.insert(mode.name, Results { outcomes: HashMap::new(), text: why.clone() });
+            panic!("{}: {why}", mode.name)
+        });
+        for name in apart {
+            let outcomes = match self.attack(mode, &[name], |_| {}) {
+                Ok(results) => results.outcomes,
+                Err(_) => {
+                    HashMap::from([((*name).to_owned(), Outcome::Escaped("the task ended itself".into()))])
+                }
+            };
+            results.outcomes.extend(outcomes);
+        }
         self.done.insert(mode.name, results.clone());
         results
     }
@@ -146,10 +179,12 @@ impl Arena {
             (told::SOCKET.to_owned(), self.socket.clone()),
             (told::PORT.to_owned(), self.tcp.local_addr().unwrap().port().to_string()),
             (told::ATTEMPTS.to_owned(), self.runner.path("attempts").display().to_string()),
-            (told::PIDS.to_owned(), PIDS.to_string()),
             (told::NAMESPACES.to_owned(), namespaces()),
         ]);
-        if capable() {
+        if self.enforces("pids") {
+            variables.insert(told::PIDS.to_owned(), PIDS.to_string());
+        }
+        if capable() && !self.rootless {
             variables.insert(told::CAPABLE.to_owned(), "1".to_owned());
         }
         if let Some(Some(key)) = KEY.get() {
@@ -182,6 +217,11 @@ impl Arena {
         let results = Results { outcomes: parse(&text), text };
         self.done.insert(label, results.clone());
         results
+    }
+
+    /// Whether the runner has not told that it cannot enforce this.
+    pub fn enforces(&self, what: &str) -> bool {
+        !self.runner.unenforced.iter().any(|word| word == what)
     }
 
     fn canary(&self) -> PathBuf {

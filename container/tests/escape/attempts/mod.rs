@@ -59,7 +59,7 @@ pub mod told {
     pub const ATTEMPTS: &str = "SHOAL_ESCAPE_ATTEMPTS";
     /// The namespaces of the host, as the links in /proc name them.
     pub const NAMESPACES: &str = "SHOAL_ESCAPE_NAMESPACES";
-    /// The most processes that the container may have.
+    /// The most processes that the container may have; empty where that cannot be enforced.
     pub const PIDS: &str = "SHOAL_ESCAPE_PIDS";
 
     /// Not empty where the runner has all capabilities.

@@ -204,7 +204,7 @@ fn oom_score() -> Outcome {
 /// The kernel keeps a task from it where whoever raised the value had CAP_SYS_RESOURCE.
 fn oom_first() -> Outcome {
     if told::get(told::CAPABLE).is_empty() {
-        return Outcome::Skipped("root of this machine has no CAP_SYS_RESOURCE".into());
+        return Outcome::Skipped("the runner has no CAP_SYS_RESOURCE".into());
     }
     adjust("0")
 }

@@ -14,8 +14,7 @@ const MARK: &str = "----";
 /// Attributes of a mount that take something away.
 const STRICT: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
 /// Fields of a process' status that must be the same.
-const SAME: [&str; 9] =
-    ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups", "SigIgn"];
+const SAME: [&str; 8] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups"];
 const MASKED: [&str; 10] = [
     "/proc/acpi",
     "/proc/asound",

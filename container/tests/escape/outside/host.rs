@@ -2,18 +2,18 @@
 
 use super::trial;
 use crate::escape::arena::MODES;
-use crate::escape::suite::with_arena;
+use crate::escape::suite::{with_arena, with_arena_of};
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("host::is_as_it_was_before_all_attempts", || {
-            with_arena(|arena| {
-                for mode in MODES {
+            for mode in MODES {
+                with_arena_of(mode.rootless, |arena| {
                     arena.results(mode);
-                }
-                arena.assert_host_unchanged();
-            });
+                    arena.assert_host_unchanged();
+                });
+            }
         }),
         trial("host::the_runners_program_cannot_be_written_to_by_a_container", || {
             with_arena(|arena| runner_program_is_safe(arena.runner.process.id()));
