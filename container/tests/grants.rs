@@ -1,5 +1,7 @@
 //! What an operator's policy lets tasks have beside the usual: users, directories of the host, networks; and that nothing of it is had without.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use shoal_container::policy::{MountPolicy, Policy};
