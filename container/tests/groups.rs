@@ -5,7 +5,7 @@ mod support;
 
 use rustix::process::Signal;
 use shoal_container::cgroup::Cgroups;
-use shoal_container::protocol::{Cause, Limits, Request};
+use shoal_container::protocol::{Cause, Event, Limits, Request};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use support::groups::{Service, joining, unified};
@@ -44,6 +44,42 @@ fn limits_are_set_in_the_kernel_while_a_task_runs() {
     for group in runner.groups() {
         let members = std::fs::read_to_string(group.join("a.1/cgroup.procs")).unwrap();
         assert!(members.lines().count() == 2 && members.lines().any(|pid| pid == stub), "{members}");
+    }
+}
+
+#[test]
+fn reading_and_writing_are_limited_on_the_disk_of_the_attempts_or_refused_where_there_is_none() {
+    let mut runner = TestRunner::new();
+    let mut start = runner.script("a.1", "sleep 1000");
+    start.limits.io_bytes_per_s = 1 << 20;
+    runner.start(start);
+    let begun = runner.event("start or end", |event| match event {
+        Event::Started { .. } => Some(None),
+        Event::Ended { end, .. } => Some(Some(end.cause.clone())),
+        _ => None,
+    });
+    match begun {
+        None => {
+            let held = |file| {
+                let find = |top: &PathBuf| {
+                    let dirs = std::fs::read_dir(top).into_iter().flatten();
+                    dirs.filter_map(|dir| std::fs::read_to_string(dir.ok()?.path().join(file)).ok()).next()
+                };
+                runner.groups().iter().find_map(find).unwrap_or_default()
+            };
+            if unified() {
+                assert!(held("io.max").contains("rbps=1048576 wbps=1048576"), "{}", held("io.max"));
+            } else {
+                for file in ["blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"] {
+                    assert!(held(file).trim().ends_with(" 1048576"), "{file}: {}", held(file));
+                }
+            }
+            runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+            assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+        }
+        // The directory is on a tmpfs or the like, or the machine has no such controller.
+        Some(Cause::Setup(why)) => assert!(why.contains("no single disk") || why.contains("io"), "{why}"),
+        Some(other) => panic!("{other:?}"),
     }
 }
 
