@@ -113,7 +113,6 @@ pub fn main(job: &Job<'_>) -> ! {
 }
 
 fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
-    failpoint!("stub.born");
     own_the_attempt(job)?;
     failpoint!("stub.owns");
     let _ = rustix::thread::set_name(c"shoal-stub");
@@ -174,6 +173,7 @@ fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
     // SAFETY: this process was just forked and uses none of the runner's descriptors but these.
     #[allow(unsafe_code)]
     unsafe { sys::close_all_but(&mut keep) }.step("close the runner's files")?;
+    failpoint!("stub.born");
     let locked = record::try_lock(job.status).step("lock the status")?;
     let bytes = rustix::fs::fstat(job.status).step("look at the status")?.st_size as u64;
     if !(locked && bytes == job.status_bytes) {
