@@ -115,6 +115,11 @@ fn groups_of(attempts: &BTreeSet<String>) -> Vec<PathBuf> {
     found
 }
 
+/// The control groups of one attempt, `TASK.NUMBER`.
+pub fn groups_of_attempt(attempt: &str) -> Vec<PathBuf> {
+    groups_of(&BTreeSet::from([attempt.to_owned()]))
+}
+
 /// Processes in the control groups of one attempt, `TASK.NUMBER`.
 pub fn processes_of_attempt(attempt: &str) -> Vec<i32> {
     processes_in(groups_of(&BTreeSet::from([attempt.to_owned()])))

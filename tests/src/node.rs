@@ -108,9 +108,12 @@ impl Node {
 
     /// The command that runs it, without its output set up.
     pub fn command(&self) -> Result<Command> {
-        let shoald = crate::programs::built("shoald")?;
+        self.command_of(&crate::programs::built("shoald")?)
+    }
+
+    fn command_of(&self, shoald: &Path) -> Result<Command> {
         let mut command = match &self.setup.machine {
-            Some(machine) => machine.command(&shoald),
+            Some(machine) => machine.command(shoald),
             None => Command::new(shoald),
         };
         let host = self.setup.host;
@@ -135,12 +138,17 @@ impl Node {
 
     /// Starts the server. Its output is appended to [`Node::output`].
     pub fn start(&self) -> Result<()> {
+        self.start_as(&crate::programs::built("shoald")?)
+    }
+
+    /// The same with this program, another build of the server.
+    pub fn start_as(&self, shoald: &Path) -> Result<()> {
         let mut server = self.server();
         if server.is_some() {
             bail!("{} runs already", self.setup.name);
         }
         let output = OpenOptions::new().create(true).append(true).open(self.output())?;
-        let mut command = self.command()?;
+        let mut command = self.command_of(shoald)?;
         command.stdout(output.try_clone()?).stderr(output);
         *server = Some(command.spawn().context("start shoald")?);
         Ok(())

@@ -20,7 +20,12 @@ pub const READY_LIMIT: Duration = Duration::from_secs(45);
 pub async fn inflict(cluster: &Cluster, step: &Step, fault: Fault, point: Point<'_>) -> Result<()> {
     match step.way {
         Way::Tasks => {}
-        Way::RunnerStart => host::signal(cluster.node(0).runner_pid()?, Signal::KILL)?,
+        Way::RunnerStart => {
+            // One that has something to recover.
+            let has_some = |node: &&Node| !host::container_processes(node.data_dir()).is_empty();
+            let node = cluster.nodes().iter().find(has_some).context("no node has a container")?;
+            host::signal(node.runner_pid()?, Signal::KILL)?;
+        }
         Way::ServerStart => {
             cluster.node(0).kill_server()?;
             cluster.node(0).start()?;
