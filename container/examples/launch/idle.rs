@@ -2,7 +2,7 @@
 //! bare processes of the same program.
 
 use super::Result;
-use super::resources::memory;
+use super::resources::{let_settle, memory};
 use super::variant::Variant;
 use std::fmt::Write;
 use std::time::Duration;
@@ -47,10 +47,10 @@ pub fn measure(variants: &mut [Box<dyn Variant>], count: usize) -> Result<String
 fn column(variant: &mut dyn Variant, count: usize) -> Result<Vec<f64>> {
     let mut rounds = Vec::new();
     for round in 0..=ROUNDS {
-        std::thread::sleep(SETTLE);
+        let_settle(SETTLE);
         let before = memory(&LINES)?;
         variant.start_idle(count)?;
-        std::thread::sleep(SETTLE);
+        let_settle(SETTLE);
         let during = memory(&LINES)?;
         variant.end_idle()?;
         // The first time fills caches that stay.

@@ -84,7 +84,7 @@ fn round(variant: &mut dyn Variant, starts: usize, in_flight: usize) -> Result<R
     let took = variant.run(starts, in_flight)?;
     let total = begin.elapsed();
     let used = Usage::now(variant.servant())?.since(&before);
-    std::thread::sleep(AFTERMATH);
+    resources::let_settle(AFTERMATH);
     let machine = Usage::now(variant.servant())?.since(&before).machine;
     Ok(Round { took, total, processes: used.processes, machine })
 }

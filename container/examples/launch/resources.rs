@@ -65,6 +65,12 @@ fn machine() -> Result<Duration> {
     Ok(Duration::from_millis(busy * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
+/// Lets the kernel's own threads work off what was left to them. No condition tells that they have, so this is a part of what is measured, of a fixed length.
+#[allow(clippy::disallowed_methods)]
+pub fn let_settle(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 /// Lines of /proc/meminfo, in bytes.
 pub fn memory(names: &[&str]) -> Result<Vec<i64>> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
