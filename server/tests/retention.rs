@@ -5,14 +5,14 @@
 use async_trait::async_trait;
 use shoal_container::record::AttemptDir;
 use shoal_core::entry::{NodeEntry, NodeState};
-use shoal_core::id::{NodeId, TaskId};
+use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::resources::Resources;
 use shoal_core::task::{Cancel, Exit, ExitHow, Task, TaskState};
 use shoal_core::time::WallMs;
 use shoal_server::logs::copies::Copies;
-use shoal_server::retention::Retention;
 use shoal_server::retention::attempts::{Attempts, ROUND_LEN};
 use shoal_server::retention::tasks::{SLICE_LEN, Tasks};
+use shoal_server::retention::{self, Retention};
 use shoal_server::seam::{Identity, Insight, NodeInfo, Waiting};
 use shoal_store::fault::{Call, Fault, FaultyStore};
 use shoal_store::key::{self, Key};
@@ -354,4 +354,22 @@ async fn it_runs_each_minute_until_stopped() {
     }
     stop.cancel();
     work.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_of_a_log_goes_when_its_record_was_missed_twice_in_a_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(MemoryStore::new());
+    write(&*store, [task(1, complete(), 4000)]).await;
+    let attempts = [1, 2].map(|n| AttemptId { task: id(n), number: 1 });
+    for attempt in attempts {
+        std::fs::write(dir.path().join(attempt.to_string()), "a copy").unwrap();
+    }
+    std::fs::write(dir.path().join("somebody's"), "not ours").unwrap();
+    let kept = Arc::new(Copies::open(dir.path().to_owned(), 1 << 20).unwrap());
+    let mut pass = retention::copies::Copies::new(store, kept.clone());
+    assert_eq!(pass.round().await.unwrap(), 0, "its record may still come");
+    assert_eq!(pass.round().await.unwrap(), 1);
+    assert!(kept.has(attempts[0]) && !kept.has(attempts[1]));
+    assert!(dir.path().join("somebody's").exists());
 }
