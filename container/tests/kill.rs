@@ -1,5 +1,7 @@
 //! Kill means dead: also for what is frozen or stopped; and what nobody can kill is said to live, by name, until it is dead.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use rustix::process::Signal;
