@@ -6,7 +6,8 @@ use super::attempts::{self, told};
 use super::host::{HostState, fingerprint};
 use super::suite::KEY;
 use super::{control, evil};
-use crate::support::TestRunner;
+use crate::support::{TestRunner, busybox_root, write_policy};
+use shoal_container::policy::Policy;
 use shoal_container::protocol::{Cause, Root, Start, User};
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
@@ -21,6 +22,9 @@ const PIDS: u32 = 64;
 /// The user of a runner without root: nobody else's, and without ids in /etc/subuid, so that each container has the user's own id alone.
 const ORDINARY_USER: u32 = 54_324;
 
+/// Names the image: what is in the store is taken as it is.
+const IMAGE: &str = "5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
+
 /// A kind of container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
@@ -28,6 +32,8 @@ pub struct Mode {
     pub name: &'static str,
     /// The host's own system as the root, else a directory with a hostile tree.
     pub host: bool,
+    /// An image as the root instead, which the task may write to in a private layer.
+    pub image: bool,
     /// Who the task is, inside.
     pub user: User,
     /// Whether the runner is an ordinary user's.
@@ -35,13 +41,14 @@ pub struct Mode {
 }
 
 /// All kinds of containers that the attempts are run in. Without root there is one id for everybody inside.
-pub const MODES: [Mode; 6] = [
-    Mode { name: "directory_nobody", host: false, user: User::NOBODY, rootless: false },
-    Mode { name: "directory_root", host: false, user: User::ROOT, rootless: false },
-    Mode { name: "host_nobody", host: true, user: User::NOBODY, rootless: false },
-    Mode { name: "host_root", host: true, user: User::ROOT, rootless: false },
-    Mode { name: "rootless_directory", host: false, user: User::NOBODY, rootless: true },
-    Mode { name: "rootless_host", host: true, user: User::NOBODY, rootless: true },
+pub const MODES: [Mode; 7] = [
+    Mode { name: "directory_nobody", host: false, image: false, user: User::NOBODY, rootless: false },
+    Mode { name: "directory_root", host: false, image: false, user: User::ROOT, rootless: false },
+    Mode { name: "host_nobody", host: true, image: false, user: User::NOBODY, rootless: false },
+    Mode { name: "host_root", host: true, image: false, user: User::ROOT, rootless: false },
+    Mode { name: "image_root", host: false, image: true, user: User::ROOT, rootless: false },
+    Mode { name: "rootless_directory", host: false, image: false, user: User::NOBODY, rootless: true },
+    Mode { name: "rootless_host", host: true, image: false, user: User::NOBODY, rootless: true },
 ];
 
 /// What succeeds where stub and task are one user to the kernel, and harms the container alone: it may end by it.
@@ -51,6 +58,15 @@ pub const WITHOUT_IDS: [&str; 5] = [
     "signals::signal_by_a_pidfd",
     "signals::change_the_stubs_scheduling",
     "process::change_the_stubs_limits",
+];
+
+/// What a task may do in an image's private layer; that the image stays as it was is looked at from outside.
+pub const IN_PRIVATE_LAYER: [&str; 5] = [
+    "files::write_to_the_root",
+    "files::change_a_file_of_the_root",
+    "files::reopen_a_read_only_file_for_writing",
+    "files::write_by_a_shared_mapping",
+    "files::overwrite_the_own_program",
 ];
 
 /// What came of the attempts, by name, and what was said besides.
@@ -76,6 +92,7 @@ pub struct Arena {
     _unix: UnixListener,
     before: HostState,
     canary_before: BTreeMap<PathBuf, String>,
+    image_before: BTreeMap<PathBuf, String>,
     done: HashMap<&'static str, Results>,
     number: u32,
     rootless: bool,
@@ -84,12 +101,29 @@ pub struct Arena {
 impl Arena {
     /// Makes all of it, around a runner of root or of an ordinary user.
     pub fn new(rootless: bool) -> Arena {
-        let runner = if rootless { TestRunner::of_user(ORDINARY_USER, &[]) } else { TestRunner::new() };
+        let mut runner = if rootless { TestRunner::of_user(ORDINARY_USER, &[]) } else { TestRunner::new() };
         let canary = runner.path("canary");
         make_canary(&canary);
         let root = runner.path("root");
         evil::install(&root);
         evil::fill(&root.join("evil"), &canary);
+        let image = runner.path("images").join(IMAGE).join("tree");
+        if !rootless {
+            std::fs::create_dir_all(&image).unwrap();
+            busybox_root(&image);
+            evil::install(&image);
+            evil::fill(&image.join("evil"), &canary);
+            let roots = vec![root.clone()];
+            let policy = Policy {
+                roots,
+                host_root: true,
+                images_dir: Some(runner.path("images")),
+                ..Policy::default()
+            };
+            evil::give(&image, policy.users.first);
+            write_policy(runner.dir.path(), &policy);
+            runner.connect();
+        }
         let visible = tempfile::Builder::new().prefix("shoal-escape").tempdir_in("/var/tmp").unwrap();
         evil::open_to(visible.path(), 0o755);
         evil::install(visible.path());
@@ -101,6 +135,7 @@ impl Arena {
             bystander: Command::new("sleep").arg("100000").stdin(Stdio::null()).spawn().unwrap(),
             before: HostState::read(),
             canary_before: fingerprint(&canary),
+            image_before: if rootless { BTreeMap::new() } else { fingerprint(&image) },
             done: HashMap::new(),
             number: 0,
             rootless,
@@ -167,6 +202,9 @@ impl Arena {
         start.limits.cpu_milli = 2000;
         if mode.host {
             start.root = Root::Host;
+        } else if mode.image {
+            start.root = Root::Image(IMAGE.to_owned());
+            start.env.insert(told::PRIVATE_LAYER.to_owned(), "1".to_owned());
         }
         start
     }
@@ -232,6 +270,9 @@ impl Arena {
     pub fn assert_host_unchanged(&mut self) {
         assert_eq!(HostState::read(), self.before);
         assert_eq!(fingerprint(&self.canary()), self.canary_before);
+        if !self.rootless {
+            assert_eq!(fingerprint(&self.runner.path("images").join(IMAGE).join("tree")), self.image_before);
+        }
         let state = std::fs::read_to_string(format!("/proc/{}/stat", self.bystander.id())).unwrap();
         let state = state.rsplit_once(") ").map(|(_, rest)| rest.chars().next());
         assert_eq!(state, Some(Some('S')), "the bystander was stopped or killed");

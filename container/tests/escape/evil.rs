@@ -43,10 +43,7 @@ pub fn fill(evil: &Path, canary: &Path) {
         fs::copy(&program, evil.join(name)).unwrap();
         open_to(&evil.join(name), mode);
     }
-    // struct vfs_cap_data, revision 2, effective: CAP_SYS_ADMIN and CAP_DAC_OVERRIDE permitted.
-    let capabilities: Vec<u8> =
-        [0x0200_0001u32, 1 << 21 | 1 << 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
-    rustix::fs::setxattr(evil.join("capable"), "security.capability", &capabilities, XattrFlags::empty())
+    rustix::fs::setxattr(evil.join("capable"), "security.capability", &capabilities(), XattrFlags::empty())
         .unwrap();
     nodes(evil);
     fs::write(evil.join("writable-by-all"), vec![b'x'; 4096]).unwrap();
@@ -77,6 +74,28 @@ fn nodes(evil: &Path) {
         mknodat(CWD, evil.join(name), kind, Mode::empty(), device).unwrap();
         open_to(&evil.join(name), 0o666);
     }
+}
+
+/// Gives all of a tree to this user and group, with the special bits that giving takes away.
+pub fn give(path: &Path, id: u32) {
+    use std::os::unix::fs::lchown;
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let capabilities = path.ends_with("capable").then(capabilities);
+    lchown(path, Some(id), Some(id)).unwrap();
+    if !metadata.is_symlink() {
+        open_to(path, metadata.mode() & 0o7777);
+    }
+    if let Some(capabilities) = capabilities {
+        rustix::fs::setxattr(path, "security.capability", &capabilities, XattrFlags::empty()).unwrap();
+    }
+    if metadata.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), id));
+    }
+}
+
+/// `struct vfs_cap_data`, revision 2, effective: CAP_SYS_ADMIN and CAP_DAC_OVERRIDE permitted.
+fn capabilities() -> Vec<u8> {
+    [0x0200_0001u32, 1 << 21 | 1 << 1, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Sets the mode, whatever the umask is.

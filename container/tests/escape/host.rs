@@ -2,6 +2,7 @@
 
 use crate::support::groups::hierarchies;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// What attempts try to change, read before and after.
@@ -66,7 +67,11 @@ pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let metadata = std::fs::symlink_metadata(&path).unwrap();
-        let content = if metadata.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let mut content = DefaultHasher::new();
+        if metadata.is_file() {
+            std::fs::read(&path).unwrap().hash(&mut content);
+        }
+        let content = content.finish();
         let link = std::fs::read_link(&path).unwrap_or_default();
         let text =
             format!("{:o} {}:{} {link:?} {content:?}", metadata.mode(), metadata.uid(), metadata.gid());

@@ -1,6 +1,6 @@
 //! The suite: a trial for each attempt in each kind of container, a trial for each control, and what is looked at from outside.
 
-use super::arena::{Arena, MODES, WITHOUT_IDS, capable};
+use super::arena::{Arena, IN_PRIVATE_LAYER, MODES, WITHOUT_IDS, capable};
 use super::attempt::{Control, Outcome};
 use super::{attempts, outside};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -59,6 +59,11 @@ fn inside() -> Vec<Trial> {
                 match results.outcomes.get(attempt.name) {
                     Some(Outcome::Escaped(what)) if !ids && WITHOUT_IDS.contains(&attempt.name) => {
                         let why = format!("known, and told to the server (ids): {what}");
+                        judge(&name, Some(&Outcome::Skipped(why)), &results.text)
+                    }
+                    Some(Outcome::Escaped(_)) if mode.image && IN_PRIVATE_LAYER.contains(&attempt.name) => {
+                        let why = "in the container's private layer; the image is looked at from outside"
+                            .to_owned();
                         judge(&name, Some(&Outcome::Skipped(why)), &results.text)
                     }
                     outcome => judge(&name, outcome, &results.text),

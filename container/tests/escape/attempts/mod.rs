@@ -62,6 +62,8 @@ pub mod told {
     /// The most processes that the container may have; empty where that cannot be enforced.
     pub const PIDS: &str = "SHOAL_ESCAPE_PIDS";
 
+    /// Not empty where the root is a private layer that may be written to.
+    pub const PRIVATE_LAYER: &str = "SHOAL_ESCAPE_PRIVATE_LAYER";
     /// Not empty where the runner has all capabilities.
     pub const CAPABLE: &str = "SHOAL_ESCAPE_CAPABLE";
 

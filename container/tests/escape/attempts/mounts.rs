@@ -1,5 +1,6 @@
 //! New mounts, other attributes of those that are there, and what lies below them.
 
+use super::told;
 use crate::escape::attempt::{Attempt, Control, Outcome};
 use crate::escape::raw::call;
 use std::ffi::CStr;
@@ -175,5 +176,6 @@ fn masked(at: &str) -> bool {
 
 /// The container's own: the writable directories, the instance of /proc (whose writable parts are mounts of their own) and the terminals.
 fn private(at: &str) -> bool {
-    ["/tmp", "/work", "/dev/shm", "/dev/pts", "/proc"].contains(&at)
+    let layer = at == "/" && !told::get(told::PRIVATE_LAYER).is_empty();
+    layer || ["/tmp", "/work", "/dev/shm", "/dev/pts", "/proc"].contains(&at)
 }

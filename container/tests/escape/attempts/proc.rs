@@ -172,9 +172,9 @@ fn masks() -> Outcome {
 
 /// The container's own /proc, not one that the root brought, with /proc/sys as a mount that cannot be written to.
 fn genuine() -> Outcome {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
     const ROOT_INODE: u64 = 1;
-    let kind = rustix::fs::statfs("/proc").map(|stat| stat.f_type as i64);
+    let kind = rustix::fs::statfs("/proc").map(|stat| stat.f_type as u64);
     let inode = rustix::fs::stat("/proc").map(|stat| stat.st_ino);
     let sys = rustix::fs::statvfs("/proc/sys")
         .map(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
