@@ -10,6 +10,7 @@ use shoal_store::fault::{Call, Fault};
 use shoal_store::port::Op;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use support::{TTL, World, lives};
 
 fn first(task: TaskId) -> AttemptId {
@@ -234,5 +235,31 @@ async fn results_outlive_a_full_store_and_a_restart_meanwhile() {
     let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
     assert!(completed(&ended, 7), "{ended:?}");
     assert_eq!(ended.attempts.len(), 1, "{ended:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_at_registration_ends_no_node_and_its_identity_is_kept_once_there_is_room() {
+    let world = World::new();
+    let data = world.attempts_dir().parent().expect("the attempts lie in the node's directory").to_owned();
+    let (saved, unfinished) = (data.join("node.json"), data.join("node.tmp"));
+    std::os::unix::fs::symlink("/dev/full", &unfinished).expect("a link");
+    let mut server = world.serve();
+    let identity = server.identity_when("it is registered", |_| true).await;
+    let task = world.submit(1, "exit 7").await;
+    let ended = world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+    assert!(completed(&ended, 7) && !saved.exists(), "{ended:?}");
+    std::fs::remove_file(&unfinished).expect("there is room");
+    // Written with a renewal, of which there are some in each TTL.
+    tokio::time::timeout(TTL, async {
+        while !saved.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("the identity is not written");
+    server.stop().await;
+    let mut server = world.serve();
+    assert_eq!(server.identity_when("it is registered", |_| true).await, identity, "a restart keeps it");
     server.stop().await;
 }

@@ -179,6 +179,17 @@ pub fn labelled(data_dir: &Path) -> Vec<String> {
     labelled.map(name_process).collect()
 }
 
+/// How many descriptors a process has of namespaces, and of all else.
+pub fn descriptors(pid: i32) -> (usize, usize) {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_namespace = |target: &PathBuf| {
+        target.to_str().is_some_and(|text| text.starts_with("net:[") || text.starts_with("user:["))
+    };
+    let (namespaces, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        entries.filter_map(|entry| fs::read_link(entry.path()).ok()).partition(is_namespace);
+    (namespaces.len(), others.len())
+}
+
 /// Loop devices on a file of the node.
 pub fn loops_on(data_dir: &Path) -> Vec<String> {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
