@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use shoal_container::protocol::{Cause, Request, Root, User};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use support::{TestRunner, alive, spawn_as, wait_for};
+use support::{TestRunner, alive, spawn_as, spawn_with_ids, wait_for};
 
 /// Nobody else's on any machine of ours: not in /etc/passwd, nor in /etc/subuid.
 const USER: u32 = 54_323;
@@ -72,7 +72,7 @@ fn what_is_not_enforced_is_said() {
 fn an_operator_who_requires_limits_gets_them_or_no_runner() {
     let free = runner();
     let lacking: Vec<&String> =
-        free.unenforced.iter().filter(|word| *word != "ids" && *word != "groups").collect();
+        free.unenforced.iter().filter(|word| !["ids", "groups", "io"].contains(&word.as_str())).collect();
     if lacking.is_empty() {
         TestRunner::of_user(USER, &["--require-limits"]);
         return;
@@ -148,4 +148,56 @@ fn a_network_of_its_own_needs_no_root() {
     let mut runner = runner();
     let links = runner.output("t.1", "cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '");
     assert_eq!(links, "lo\n");
+}
+
+/// Whether ids can be mapped for ordinary users here; what needs it is left out otherwise, and says so.
+fn has_newuidmap() -> bool {
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&dirs).any(|dir| dir.join("newuidmap").is_file());
+    if !found {
+        eprintln!("left out: there is no newuidmap; apt-get install uidmap");
+    }
+    found
+}
+
+/// The keeper of a runner's user namespace.
+fn keeper(runner: &TestRunner) -> Option<i32> {
+    let text = std::fs::read_to_string(runner.path("state/keeper.pid")).ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+#[test]
+fn with_ids_of_its_own_tasks_are_users_apart_and_a_later_runner_still_reaches_them() {
+    if !has_newuidmap() {
+        return;
+    }
+    // One for the user's own containers to unpack in, and two for tasks.
+    const FIRST: u32 = 1 << 29;
+    let mut runner = TestRunner::of_user_with_ids(USER, &format!("{FIRST}:196608"));
+    assert!(runner.unenforced.iter().all(|word| word != "ids"), "{:?}", runner.unenforced);
+    let stubs = ["t.1", "t.2"].map(|id| {
+        let start = runner.script(id, "echo begun as $(id -u); while :; do sleep 0.1; done");
+        runner.start(start);
+        let stub = runner.started(id);
+        runner.log_contains(id, "begun as 65534");
+        stub
+    });
+    let users = stubs.map(|stub| status_field(stub, "Uid"));
+    let stub_of = |slot: u32| (FIRST + slot * 65536 + 65535).to_string();
+    assert!(users[0].starts_with(&stub_of(1)) && users[1].starts_with(&stub_of(2)), "{users:?}");
+    let kept = keeper(&runner).expect("a process stays in the namespace");
+    runner.disconnect();
+    runner.signal(Signal::KILL);
+    runner.join();
+    runner.process = spawn_with_ids(USER, runner.dir.path());
+    assert_eq!(runner.connect().len(), 2);
+    assert_eq!(keeper(&runner), Some(kept), "the same namespace");
+    for id in ["t.1", "t.2"] {
+        runner.send(&Request::Stop { id: id.into(), grace_ms: 100 });
+        assert!(matches!(runner.end(id).cause, Cause::Signal(_)));
+    }
+    assert_eq!(runner.output("t.3", "echo fresh"), "fresh\n");
+    runner.send(&Request::Shutdown);
+    runner.join();
+    wait_for("the keeper to end", || (!alive(kept)).then_some(()));
 }

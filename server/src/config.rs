@@ -1,8 +1,10 @@
 //! The configuration of a node: flags and environment in, one validated [`Config`] out. Nothing reads an option anywhere else.
 
 mod allow;
+mod runner;
 
 pub use allow::{Allow, AllowFlags};
+pub use runner::{RunnerChoice, RunnerFlags};
 use bytesize::ByteSize;
 use clap::Parser;
 use shoal_core::resources::Resources;
@@ -81,9 +83,6 @@ pub struct Flags {
     /// A root file system: NAME=DIRECTORY (repeatable); `default` is built when not given, `host` is this machine's own system
     #[arg(long, env = "SHOALD_ROOT", value_name = "NAME=DIR", value_delimiter = ',')]
     pub root: Vec<String>,
-    /// The runner program [default: shoal-runner next to shoald]
-    #[arg(long, env = "SHOALD_RUNNER_BINARY", value_name = "PATH")]
-    pub runner_binary: Option<PathBuf>,
     /// Bytes kept of each attempt's log
     #[arg(long, env = "SHOALD_LOG_MAX", value_name = "SIZE", default_value = "64MiB")]
     pub log_max: ByteSize,
@@ -108,7 +107,10 @@ pub struct Flags {
     /// Print the policy that these flags make, for a runner that an administrator starts, and end
     #[arg(long)]
     pub print_policy: bool,
-    /// What tasks may have. Last: its heading would be that of whatever follows.
+    /// Which runner. From here on: a heading is that of whatever follows.
+    #[command(flatten)]
+    pub runner: RunnerFlags,
+    /// What tasks may have.
     #[command(flatten)]
     pub allow: AllowFlags,
 }
@@ -161,8 +163,8 @@ pub struct Config {
     pub resources: Resources,
     /// Named roots; `default` among them, and `host` unless the operator took it away.
     pub roots: BTreeMap<String, RootSource>,
-    /// The runner program.
-    pub runner_binary: PathBuf,
+    /// The runner.
+    pub runner: RunnerChoice,
     /// What tasks may have beside these.
     pub allow: Allow,
     /// Bytes kept of each attempt's log.
@@ -253,7 +255,7 @@ impl Flags {
             resources: offered(self.cpus, self.memory)?,
             roots: roots(&self.root, !self.allow.no_host_root, &data_dir)?,
             allow: self.allow.validate(&data_dir)?,
-            runner_binary: runner_binary(self.runner_binary)?,
+            runner: self.runner.validate(&data_dir)?,
             log_bytes_max: self.log_max.as_u64(),
             log_copies_bytes_max: self.log_copies_max.as_u64(),
             image_cache_bytes: self.image_cache.as_u64(),
@@ -341,19 +343,6 @@ fn roots(
         roots.insert(name.to_owned(), RootSource::Directory(dir));
     }
     Ok(roots)
-}
-
-fn runner_binary(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
-    let path = match given {
-        Some(path) => path,
-        None => std::env::current_exe()
-            .map_err(|source| ConfigError::Machine { what: "the path of shoald", source })?
-            .with_file_name("shoal-runner"),
-    };
-    match path.is_file() {
-        true => Ok(path),
-        false => Err(bad("--runner-binary", "must be an existing program", path.display().to_string())),
-    }
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn assemble(
 ) -> anyhow::Result<Assembled> {
     let stop = supervisor.stop.clone();
     let store: Arc<dyn Store> = open.store.clone();
-    let attempts_dir = data.join("attempts");
+    let attempts_dir = config.runner.attempts_dir.clone();
     let (identity, identity_seen) = watch::channel(None);
     let (fenced, fenced_seen) = watch::channel(None);
     let (unfit, unfit_seen) = watch::channel(String::new());
@@ -120,8 +120,9 @@ fn assemble(
     let (changes, _) = broadcast::channel(CHANGES_LEN);
 
     let runner_config = RunnerConfig {
-        binary: config.runner_binary.clone(),
-        state_dir: data.join("runner"),
+        binary: config.runner.binary.clone(),
+        state_dir: config.runner.state_dir.clone(),
+        require_limits: config.runner.require_limits,
         attempts_dir: attempts_dir.clone(),
         policy: config.policy(),
         quiet: crate::runner::QUIET,

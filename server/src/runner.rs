@@ -26,12 +26,16 @@ pub const QUIET: Duration = Duration::from_secs(10);
 /// Asked so often in a row without an answer it hangs, and the node is of no use: its lease must not outlive that. Counted, not timed: while
 /// this server is stopped itself, nobody is asked.
 const UNANSWERED_MAX: u32 = 4;
+/// What [`RunnerConfig::require_limits`] requires, in the words of a `Welcome`.
+const LIMITS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// How to reach or start the runner.
 #[derive(Clone, Debug)]
 pub struct RunnerConfig {
-    /// The program.
-    pub binary: PathBuf,
+    /// The program; none when an administrator starts the runner.
+    pub binary: Option<PathBuf>,
+    /// Whether a runner that cannot limit tasks is of no use.
+    pub require_limits: bool,
     /// Its socket and lock.
     pub state_dir: PathBuf,
     /// One directory for each attempt.
@@ -90,6 +94,7 @@ impl Runner {
             stopping: BTreeMap::new(),
             dying: Vec::new(),
             asked: images::Asked::default(),
+            unenforced: Vec::new(),
         };
         (Runner { commands }, client.run(inbox, stop))
     }
@@ -131,6 +136,8 @@ struct Client {
     dying: Vec<oneshot::Sender<()>>,
     /// What was asked about images.
     asked: images::Asked,
+    /// What the runner does not enforce, as it said last.
+    unenforced: Vec<String>,
 }
 
 impl Client {
@@ -148,7 +155,9 @@ impl Client {
             };
             match self.serve(&mut link, &mut inbox, &stop).await {
                 Ok(()) => return Ok(()),
-                Err(error @ link::LinkError::Silent(_)) => return Err(error.into()),
+                Err(error @ (link::LinkError::Silent(_) | link::LinkError::Unlimited(_))) => {
+                    return Err(error.into());
+                }
                 Err(error) => tracing::warn!(%error, "connection to the runner lost"),
             }
         }
@@ -221,9 +230,26 @@ impl Client {
         link.send(&request).await
     }
 
+    /// What a runner without root does not enforce is told once, or is the end of this server if its operator wants limits.
+    fn look_at(&mut self, unenforced: Vec<String>) -> Result<(), link::LinkError> {
+        let limits: Vec<&str> = unenforced.iter().map(String::as_str).filter(|it| LIMITS.contains(it)).collect();
+        if self.config.require_limits && !limits.is_empty() {
+            return Err(link::LinkError::Unlimited(limits.join(", ")));
+        }
+        if !unenforced.is_empty() && self.unenforced != unenforced {
+            let unenforced = unenforced.join(", ");
+            tracing::warn!(unenforced, "the runner is not root: these limits and walls of tasks are not enforced");
+        }
+        self.unenforced = unenforced;
+        Ok(())
+    }
+
     async fn event(&mut self, link: &mut Link, event: Event) -> Result<(), link::LinkError> {
         match event {
-            Event::Welcome { attempts, .. } => return self.welcome(link, attempts).await,
+            Event::Welcome { attempts, unenforced, .. } => {
+                self.look_at(unenforced)?;
+                return self.welcome(link, attempts).await;
+            }
             Event::Started { id, .. } => {
                 self.unconfirmed.remove(&id);
                 self.say(Said::Started(id));

@@ -58,7 +58,8 @@ fn world_with(quiet: Duration) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let listener = UnixListener::bind(dir.path().join("runner.sock")).expect("a socket");
     let config = RunnerConfig {
-        binary: "/nonexistent/runner".into(),
+        binary: Some("/nonexistent/runner".into()),
+        require_limits: false,
         state_dir: dir.path().to_owned(),
         attempts_dir: dir.path().join("attempts"),
         policy: Default::default(),

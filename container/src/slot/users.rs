@@ -107,7 +107,9 @@ fn become_owner(maps: IdMaps) -> io::Result<()> {
     rustix::thread::set_thread_res_uid(owner, owner, owner)?;
     let mut sets = rustix::thread::capabilities(None)?;
     sets.effective = sets.permitted;
-    Ok(rustix::thread::set_capabilities(None, sets)?)
+    rustix::thread::set_capabilities(None, sets)?;
+    // Another user is hidden from all but the machine's root, and a runner without root is not that. Only stubs are this user.
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?)
 }
 
 /// Waits until the child is in its namespace, or says why not.

@@ -68,13 +68,20 @@ impl TestRunner {
     /// One that this user has started, who is not root; its directories are the user's.
     pub fn of_user(uid: u32, arguments: &[&str]) -> TestRunner {
         TestRunner::with_spawn(Some(uid), |dir| {
-            use std::os::unix::fs::{PermissionsExt, chown};
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
-            std::fs::create_dir(dir.join("state")).unwrap();
-            for name in ["", "attempts", "state", "deadline"] {
-                chown(dir.join(name), Some(uid), Some(uid)).unwrap();
-            }
+            give_to(uid, dir);
             spawn_as(uid, dir, arguments)
+        })
+    }
+
+    /// One of a user whom /etc/subuid and /etc/subgid give ids, in a mount namespace in which they do.
+    pub fn of_user_with_ids(uid: u32, ids: &str) -> TestRunner {
+        TestRunner::with_spawn(Some(uid), |dir| {
+            give_to(uid, dir);
+            std::fs::write(dir.join("ids"), format!("{uid}:{ids}\n")).unwrap();
+            let users = std::fs::read_to_string("/etc/passwd").unwrap();
+            std::fs::write(dir.join("users"), format!("{users}shoal-test:x:{uid}:{uid}::/:/bin/false\n"))
+                .unwrap();
+            spawn_with_ids(uid, dir)
         })
     }
 
@@ -349,6 +356,34 @@ pub fn spawn(dir: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_shoal-runner"))
         .args(runner_arguments(dir))
         .args(arguments)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn give_to(uid: u32, dir: &Path) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(dir.join("state")).unwrap();
+    for name in ["", "attempts", "state", "deadline"] {
+        chown(dir.join(name), Some(uid), Some(uid)).unwrap();
+    }
+}
+
+/// The runner of [`TestRunner::of_user_with_ids`].
+pub fn spawn_with_ids(uid: u32, dir: &Path) -> Child {
+    let script = r#"set -e
+        mount --bind "$1/ids" /etc/subuid
+        mount --bind "$1/ids" /etc/subgid
+        mount --bind "$1/users" /etc/passwd
+        user=$2; shift 2
+        exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@""#;
+    Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(dir)
+        .arg(uid.to_string())
+        .arg(reachable_runner())
+        .args(runner_arguments(dir))
         .stdin(Stdio::null())
         .spawn()
         .unwrap()

@@ -26,6 +26,9 @@ pub enum LinkError {
     /// It does not answer though it has not gone.
     #[error("runner says nothing for {0:?}: it hangs")]
     Silent(Duration),
+    /// It cannot do what it must.
+    #[error("runner cannot limit {0}, and --require-limits is given")]
+    Unlimited(String),
     /// The runner is of another version.
     #[error("runner speaks protocol {0}, this server {VERSION}")]
     Version(u32),

@@ -5,6 +5,7 @@ use super::link::Link;
 use super::policy;
 use crate::full_disk;
 use anyhow::Context;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -51,6 +52,7 @@ impl Process {
 
     async fn try_connect(&mut self) -> anyhow::Result<Link> {
         let socket = self.config.state_dir.join("runner.sock");
+        let Some(binary) = self.config.binary.clone() else { return Ok(wait_for(&socket).await) };
         loop {
             // Before it is greeted: it reads its policy again then.
             let written = self.write_policy();
@@ -65,7 +67,7 @@ impl Process {
             if self.starts > 0 {
                 tokio::time::sleep(RESTART_PAUSE).await;
             }
-            self.spawn()?;
+            self.spawn(&binary)?;
             let deadline = Instant::now() + START_PATIENCE;
             while Instant::now() < deadline && self.is_alive() {
                 if let Ok(link) = Link::connect(&socket).await {
@@ -87,22 +89,23 @@ impl Process {
         policy::write(&path, &self.config.policy).with_context(|| format!("writing {}", path.display()))
     }
 
-    fn spawn(&mut self) -> anyhow::Result<()> {
+    fn spawn(&mut self, binary: &Path) -> anyhow::Result<()> {
         self.starts += 1;
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let child = Command::new(&self.config.binary)
+        let child = Command::new(binary)
             .arg("--state-dir")
             .arg(&self.config.state_dir)
             .arg("--attempts-dir")
             .arg(&self.config.attempts_dir)
             .arg("--policy")
             .arg(self.policy_path())
+            .args(self.config.require_limits.then_some("--require-limits"))
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("starting {}", self.config.binary.display()))?;
+            .with_context(|| format!("starting {}", binary.display()))?;
         tracing::info!(pid = child.id(), "runner started");
         self.child = Some(child);
         Ok(())
@@ -119,5 +122,21 @@ impl Process {
 
     fn log_path(&self) -> std::path::PathBuf {
         self.config.state_dir.join("runner.log")
+    }
+}
+
+/// Connects to a runner that an administrator has started, or is about to.
+async fn wait_for(socket: &Path) -> Link {
+    let mut told = false;
+    loop {
+        match Link::connect(socket).await {
+            Ok(link) => return link,
+            Err(error) if !told => {
+                tracing::error!(%error, socket = %socket.display(), "no runner answers: an administrator starts it");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

@@ -93,7 +93,8 @@ impl World {
         let (asks, asks_inbox) = mpsc::channel(64);
         let attempts_dir = self.attempts_dir();
         let runner_config = RunnerConfig {
-            binary: config.runner_binary.clone(),
+            binary: config.runner.binary.clone(),
+            require_limits: false,
             state_dir: dir.join("runner"),
             attempts_dir: attempts_dir.clone(),
             policy: config.policy(),
