@@ -232,13 +232,17 @@ impl Client {
 
     /// What a runner without root does not enforce is told once, or is the end of this server if its operator wants limits.
     fn look_at(&mut self, unenforced: Vec<String>) -> Result<(), link::LinkError> {
-        let limits: Vec<&str> = unenforced.iter().map(String::as_str).filter(|it| LIMITS.contains(it)).collect();
+        let limits: Vec<&str> =
+            unenforced.iter().map(String::as_str).filter(|it| LIMITS.contains(it)).collect();
         if self.config.require_limits && !limits.is_empty() {
             return Err(link::LinkError::Unlimited(limits.join(", ")));
         }
         if !unenforced.is_empty() && self.unenforced != unenforced {
             let unenforced = unenforced.join(", ");
-            tracing::warn!(unenforced, "the runner is not root: these limits and walls of tasks are not enforced");
+            tracing::warn!(
+                unenforced,
+                "the runner is not root: these limits and walls of tasks are not enforced"
+            );
         }
         self.unenforced = unenforced;
         Ok(())
