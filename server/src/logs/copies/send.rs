@@ -14,6 +14,7 @@ use super::ranked;
 use crate::seam::{Api, Insight, NodeInfo};
 use pass::Pass;
 use push::Push;
+use rustix::fs::{Access, access};
 use shoal_container::record::AttemptDir;
 use shoal_core::id::AttemptId;
 use std::collections::{BTreeMap, HashMap};
@@ -124,7 +125,9 @@ impl Sender {
         let deadline = Instant::now() + LET_GO_MAX;
         for attempt in attempts {
             let directory = AttemptDir::at(&self.attempts_dir, &attempt.to_string());
-            while !directory.is_done() && directory.path().exists() && Instant::now() < deadline {
+            // The marker first, then the directory itself.
+            let ours = || directory.is_done() && access(directory.path(), Access::WRITE_OK).is_ok();
+            while !ours() && directory.path().exists() && Instant::now() < deadline {
                 tokio::time::sleep(LET_GO_AGAIN).await;
             }
         }
