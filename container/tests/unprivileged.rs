@@ -212,5 +212,7 @@ fn directories_that_the_server_can_change_are_refused_at_the_start() {
     std::fs::write(&rooted, format!(r#"{{"roots": [{root:?}]}}"#)).unwrap();
     std::fs::create_dir_all(&root).unwrap();
     refused([s, &state, a, &attempts, p, &rooted]);
+    std::fs::write(&rooted, format!(r#"{{"images_dir": {:?}}}"#, home.join("images/trees"))).unwrap();
+    refused([s, &state, a, &attempts, p, &rooted]);
     assert_eq!(std::fs::read_dir(&home).unwrap().count(), 2, "nothing was made there");
 }
