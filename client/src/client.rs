@@ -114,6 +114,13 @@ impl Client {
         Err(Error::Unreachable { tried })
     }
 
+    /// The connection itself, for other services than the first.
+    pub(crate) async fn channel(&self) -> Result<Channel, Error> {
+        self.link().await?;
+        let channel = self.state().channel.clone();
+        channel.ok_or(Error::Protocol("a connection that was left"))
+    }
+
     /// Leaves the node of `link` for the next one.
     pub(crate) fn leave(&self, link: &Link) {
         let mut state = self.state();

@@ -14,6 +14,7 @@ pub mod error;
 pub mod exit;
 pub mod follow;
 pub mod here;
+pub mod images;
 pub mod log;
 pub mod output;
 pub mod pages;

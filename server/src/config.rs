@@ -4,9 +4,9 @@ mod allow;
 mod runner;
 
 pub use allow::{Allow, AllowFlags};
-pub use runner::{RunnerChoice, RunnerFlags};
 use bytesize::ByteSize;
 use clap::Parser;
+pub use runner::{RunnerChoice, RunnerFlags};
 use shoal_core::resources::Resources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

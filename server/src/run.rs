@@ -119,14 +119,7 @@ fn assemble(
     let (ended, ended_inbox) = mpsc::channel(QUEUE_LEN);
     let (changes, _) = broadcast::channel(CHANGES_LEN);
 
-    let runner_config = RunnerConfig {
-        binary: config.runner.binary.clone(),
-        state_dir: config.runner.state_dir.clone(),
-        require_limits: config.runner.require_limits,
-        attempts_dir: attempts_dir.clone(),
-        policy: config.policy(),
-        quiet: crate::runner::QUIET,
-    };
+    let runner_config = runner_config(config, data);
     let (runner, runner_work) = Runner::new(runner_config, said, stop.clone());
     supervisor.start("runner", runner_work);
     let (journal, journaled) = Journal::open(&data.join("journal.jsonl"), &attempts_dir)?;
@@ -135,23 +128,10 @@ fn assemble(
     let (proposer, proposer_work) = Proposer::new(store.clone(), identity_seen.clone(), stop.clone());
     supervisor.start("proposer", proposer_work);
 
-    let insight: Arc<dyn Insight> = Arc::new(LoopInsight {
-        asks: asks.clone(),
-        identity: identity_seen,
-        name: config.name.clone(),
-        membership,
-    });
-    let archives = Archives::open(&config.images_dir().join("archives"))?;
-    let images = Images::new(
-        store.clone(),
-        insight.clone(),
-        runner.clone(),
-        archives,
-        config.advertise.clone(),
-        clock::wall,
-        stop.clone(),
-    );
-    supervisor.start("images", images::keep::run(images.clone(), config.image_cache_bytes));
+    let (asks_copy, name) = (asks.clone(), config.name.clone());
+    let insight = LoopInsight { asks: asks_copy, identity: identity_seen, name, membership };
+    let insight: Arc<dyn Insight> = Arc::new(insight);
+    let images = start_images(config, store.clone(), insight.clone(), runner.clone(), supervisor)?;
     let ports = Ports {
         store: store.clone(),
         proposer: proposer.clone(),
@@ -202,6 +182,31 @@ fn copies(config: &Config, data: &DataDir) -> anyhow::Result<Arc<Copies>> {
     let dir = data.join("log-copies");
     let opened = Copies::open(dir.clone(), config.log_copies_bytes_max);
     Ok(Arc::new(opened.with_context(|| format!("opening {}", dir.display()))?))
+}
+
+fn runner_config(config: &Config, data: &DataDir) -> RunnerConfig {
+    RunnerConfig {
+        binary: config.runner.binary.clone(),
+        state_dir: config.runner.state_dir.clone(),
+        require_limits: config.runner.require_limits,
+        attempts_dir: data.join("attempts"),
+        policy: config.policy(),
+        quiet: crate::runner::QUIET,
+    }
+}
+
+fn start_images(
+    config: &Config,
+    store: Arc<dyn Store>,
+    insight: Arc<dyn Insight>,
+    runner: Runner,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<Arc<Images>> {
+    let archives = Archives::open(&config.images_dir().join("archives"))?;
+    let (address, stop) = (config.advertise.clone(), supervisor.stop.clone());
+    let images = Images::new(store, insight, runner, archives, address, clock::wall, stop);
+    supervisor.start("images", images::keep::run(images.clone(), config.image_cache_bytes));
+    Ok(images)
 }
 
 fn node_config(config: &Config) -> NodeConfig {

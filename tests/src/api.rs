@@ -3,6 +3,7 @@
 use crate::wait;
 use anyhow::{Context, Result, anyhow, bail};
 use hyper_util::rt::TokioIo;
+use shoal_proto::v1::images_client::ImagesClient;
 use shoal_proto::v1::shoal_client::ShoalClient;
 use shoal_proto::v1::{
     CancelRequest, GetRequest, ListRequest, LogRequest, Node, NodesRequest, State, StatusRequest,
@@ -27,6 +28,7 @@ const PAGE: u32 = 1000;
 #[derive(Clone, Debug)]
 pub struct Api {
     client: ShoalClient<Channel>,
+    images: ImagesClient<Channel>,
     health: HealthClient<Channel>,
 }
 
@@ -96,12 +98,21 @@ impl Api {
 
     fn over(channel: Channel) -> Api {
         let client = ShoalClient::new(channel.clone()).max_decoding_message_size(256 << 20);
-        Api { client: client.max_encoding_message_size(256 << 20), health: HealthClient::new(channel) }
+        Api {
+            client: client.max_encoding_message_size(256 << 20),
+            images: ImagesClient::new(channel.clone()),
+            health: HealthClient::new(channel),
+        }
     }
 
     /// The generated client, for calls that a test makes itself.
     pub fn raw(&self) -> ShoalClient<Channel> {
         self.client.clone()
+    }
+
+    /// The same, of images.
+    pub fn images(&self) -> ImagesClient<Channel> {
+        self.images.clone()
     }
 
     /// Fails unless the node says that it serves.

@@ -89,6 +89,9 @@ pub enum Command {
     /// Nodes of the cluster
     #[command(subcommand)]
     Node(cmd::node::NodeCommand),
+    /// Root file systems that tasks can run in
+    #[command(subcommand)]
+    Image(cmd::image::ImageCommand),
     /// A cluster on this machine
     #[command(subcommand)]
     Dev(cmd::dev::DevCommand),

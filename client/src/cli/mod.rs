@@ -78,6 +78,7 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Wait(args) => cmd::wait::run(&Context::new(&global)?, &args).await,
         Command::Cancel(args) => cmd::cancel::run(&Context::new(&global)?, &args).await,
         Command::Why(args) => cmd::why::run(&Context::new(&global)?, &args).await,
+        Command::Image(command) => cmd::image::run(&Context::new(&global)?, &command).await,
         Command::Node(command) => cmd::node::run(&Context::new(&global)?, &command).await,
     }
 }

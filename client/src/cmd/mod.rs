@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod completion;
 pub mod dev;
 pub mod events;
+pub mod image;
 pub mod list;
 pub mod log;
 pub mod node;

@@ -30,8 +30,8 @@ pub struct RunArgs {
     /// The task.
     #[command(flatten)]
     pub task: TaskOptions,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    /// The command and its arguments; an image as --root may have one of its own
+    #[arg(value_name = "CMD", required_unless_present = "root", trailing_var_arg = true)]
     pub command: Vec<String>,
 }
 

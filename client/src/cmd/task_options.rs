@@ -18,13 +18,13 @@ pub struct TaskOptions {
     /// Most processes and threads at once [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Option<u32>,
-    /// Root file system: default, host (this system, read-only), or one that nodes offer
+    /// Root file system: default, host (this system, read-only), one that nodes offer, or an image by name or digest
     #[arg(long, visible_alias = "rootfs", value_name = "NAME")]
     pub root: Option<String>,
     /// Environment (repeatable); NAME alone passes on its value here
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = values::env)]
     pub env: Vec<(String, String)>,
-    /// Where the command starts [default: /work, the task's own writable directory; with --root host this directory, where everybody may read
+    /// Where the command starts [default: /work, the task's own writable directory, or the image's; with --root host this directory, where everybody may read
     /// it: what is written there is private to the task]
     #[arg(long, value_name = "DIR")]
     pub workdir: Option<String>,

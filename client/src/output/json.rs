@@ -3,6 +3,10 @@
 //! Frozen for v1 in `docs/contract.md`: fields are added, never renamed or removed. Every field is always there; what does not
 //! apply is null. States and kinds are lower-case words; times are milliseconds since 1970.
 
+mod image;
+
+pub use image::{Image, Images};
+
 use serde::Serialize;
 use shoal_proto::v1;
 use shoal_proto::v1::exit::How;

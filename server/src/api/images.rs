@@ -4,6 +4,7 @@ use super::ResponseStream;
 use super::error::ApiError;
 use crate::images::peers::{CHUNK_BYTES, Peer};
 use crate::images::{ImageError, Images};
+use futures::StreamExt;
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_proto::convert::check::{Check, shown};
 use shoal_proto::convert::limits;
@@ -119,8 +120,6 @@ where
     Response::new(Box::pin(futures::stream::select(stream, run)))
 }
 
-use futures::StreamExt;
-
 /// Sends; a reader that is gone ends the work by itself.
 async fn send<T>(events: &Events<T>, event: T) {
     let _ = events.send(Ok(event)).await;
@@ -147,11 +146,16 @@ async fn import(
     send(events, progress(0, "receiving")).await;
     let mut upload = images.upload()?;
     let mut said = 0;
-    while let Some(request) = next(&mut requests).await? {
-        let Some(What::Data(data)) = request.what else {
-            return Err(misuse("an import has one head, and data behind it"));
-        };
-        upload.write(&data)?;
+    loop {
+        match next(&mut requests).await?.and_then(|request| request.what) {
+            Some(What::Data(data)) => upload.write(&data)?,
+            Some(What::End(end)) if end.archive_bytes == upload.bytes() => break,
+            Some(What::End(_)) => {
+                return Err(misuse("an import ended with another number of bytes than came"));
+            }
+            Some(What::Head(_)) => return Err(misuse("an import has one head")),
+            None => return Err(misuse("an import broke off before its end")),
+        }
         if upload.bytes() - said >= REPORT_BYTES {
             said = upload.bytes();
             send(events, progress(said, "receiving")).await;

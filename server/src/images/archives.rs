@@ -70,7 +70,10 @@ impl Archives {
     /// Notes that it was needed just now.
     pub fn touch(&self, digest: Digest) {
         // Only the order of removal is lost without it.
-        let _ = File::open(self.path(digest)).and_then(|file| file.set_modified(SystemTime::now()));
+        let time = |nsec| rustix::fs::Timespec { tv_sec: 0, tv_nsec: nsec };
+        let (kept, now) = (time(rustix::fs::UTIME_OMIT), time(rustix::fs::UTIME_NOW));
+        let times = rustix::fs::Timestamps { last_access: kept, last_modification: now };
+        let _ = File::open(self.path(digest)).map(|file| rustix::fs::futimens(file, &times));
     }
 
     /// Notes that the runner has, or is about to have, the tree of this image; or that it has it no more.

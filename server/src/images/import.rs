@@ -21,14 +21,22 @@ impl Images {
     ) -> Result<(Digest, ImageEntry), ImageError> {
         let blob_bytes = uploaded.bytes();
         let blob = tokio::task::block_in_place(|| uploaded.keep(None))?;
+        self.state().importing.insert(blob);
+        let imported = self.import_kept(blob, blob_bytes, name, &mut said).await;
+        self.state().importing.remove(&blob);
+        imported
+    }
+
+    /// The rest of it, with the archive on the disk. What fails leaves an archive that nobody knows, which goes with time.
+    async fn import_kept(
+        &self,
+        blob: Digest,
+        blob_bytes: u64,
+        name: String,
+        said: &mut impl FnMut(&str),
+    ) -> Result<(Digest, ImageEntry), ImageError> {
         said("unpacking");
-        let unpacked = match self.runner.unpack(self.archives.path(blob), None).await {
-            Ok(unpacked) => unpacked,
-            Err(error) => {
-                self.archives.remove(blob)?;
-                return Err(error.into());
-            }
-        };
+        let unpacked = self.runner.unpack(self.archives.path(blob), None).await?;
         let digest = Digest::from_hex(&unpacked.digest)
             .map_err(|bad| ImageError::Refused(format!("the runner named an image so that {bad}")))?;
         said("copying to a second node");

@@ -1,7 +1,7 @@
 //! Keeps this node's part of the images: fetches archives that it should keep, lets go of those that are removed, and holds the whole below its cap.
 
 use super::peers::COPIES;
-use super::{ImageError, Images};
+use super::{ImageError, Images, Work};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_store::record::Stored;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 
 /// Between rounds.
 const ROUND: Duration = Duration::from_secs(10);
-/// An archive without a record may be one whose import is under way.
-const ORPHAN_AGE: Duration = Duration::from_secs(600);
+/// A copy comes to this node just before the record of its image is written; one that has no record so long after is of no use.
+const ORPHAN_AGE: Duration = Duration::from_secs(30);
 
 /// Runs until stopped. A store that is away costs a round. `cap_bytes` is for archives and trees together.
 pub async fn run(images: Arc<Images>, cap_bytes: u64) -> anyhow::Result<()> {
@@ -25,10 +25,11 @@ pub async fn run(images: Arc<Images>, cap_bytes: u64) -> anyhow::Result<()> {
         }
         tokio::select! {
             () = images.stop.cancelled() => return Ok(()),
-            done = images.round(cap_bytes) => {
-                if let Err(error) = done {
-                    tracing::warn!(%error, "images not looked after in this round");
-                }
+            done = images.round(cap_bytes) => match done {
+                Ok(()) => {}
+                // At the start, and while the store elects: the next round comes soon.
+                Err(error @ ImageError::Store(_)) => tracing::debug!(%error, "images not looked after in this round"),
+                Err(error) => tracing::warn!(%error, "images not looked after in this round"),
             }
         }
     }
@@ -65,7 +66,8 @@ impl Images {
     async fn let_go(&self, all: &[(Digest, Stored<ImageEntry>)]) -> Result<(), ImageError> {
         let archives: BTreeSet<Digest> = all.iter().map(|(_, stored)| stored.value.blob).collect();
         for (archive, _, age) in self.archives.list()? {
-            if !archives.contains(&archive) && age > ORPHAN_AGE {
+            let wanted = archives.contains(&archive) || self.state().importing.contains(&archive);
+            if !wanted && age > ORPHAN_AGE {
                 self.archives.remove(archive)?;
                 tracing::info!(%archive, "archive of a removed image let go");
             }
@@ -84,7 +86,7 @@ impl Images {
 
     async fn drop_tree(&self, digest: Digest) -> Result<(), ImageError> {
         // Whoever prepares it at this moment waits, and then unpacks it again.
-        let turn = self.turn(digest);
+        let turn = self.turn(Work::Tree, digest);
         let _mine = turn.lock().await;
         self.state().ready.remove(&digest);
         self.runner.remove_image(digest.hex()).await?;

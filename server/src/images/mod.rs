@@ -127,12 +127,24 @@ pub struct Images {
     state: Mutex<State>,
 }
 
+/// What only one at a time does for a digest. Who works on a tree may wait for an archive, never the other way round; the digest of a plain tar is that
+/// of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    /// Fetching an archive.
+    Archive,
+    /// Unpacking or removing a tree.
+    Tree,
+}
+
 #[derive(Default)]
 struct State {
     /// Unpacked since this server started, or found so.
     ready: BTreeSet<Digest>,
-    /// One at a time does the work for an archive; the others wait for it.
-    busy: BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>,
+    /// Whose turn it is.
+    busy: BTreeMap<(Work, Digest), Arc<tokio::sync::Mutex<()>>>,
+    /// Archives whose import over this node is under way: their images have no record yet.
+    importing: BTreeSet<Digest>,
     /// Archives on their way.
     progress: BTreeMap<Digest, Progress>,
 }
@@ -162,10 +174,10 @@ impl Images {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn for one digest.
-    fn turn(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+    /// The turn for one kind of work on one digest.
+    fn turn(&self, work: Work, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut state = self.state();
         state.busy.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(state.busy.entry(digest).or_default())
+        Arc::clone(state.busy.entry((work, digest)).or_default())
     }
 }

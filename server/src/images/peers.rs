@@ -1,6 +1,6 @@
 //! What nodes ask each other: archives, and to keep them.
 
-use super::{ImageError, Images};
+use super::{ImageError, Images, Work};
 use shoal_core::id::NodeId;
 use shoal_core::image::Digest;
 use shoal_core::{features, rendezvous};
@@ -63,7 +63,7 @@ impl Images {
         from: &[Peer],
         image: Digest,
     ) -> Result<(), ImageError> {
-        let turn = self.turn(archive);
+        let turn = self.turn(Work::Archive, archive);
         let _mine = turn.lock().await;
         if self.archives.has(archive) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Before a task starts: its image is unpacked on this node, its archive fetched if need be. The task waits in its launch phase meanwhile; a failure is
 //! one of the launch, so another node tries.
 
-use super::{ImageError, Images};
+use super::{ImageError, Images, Work};
 use shoal_core::image::Digest;
 
 impl Images {
@@ -12,7 +12,7 @@ impl Images {
         }
         let entry = self.by_digest(digest).await?;
         let Some(entry) = entry else { return Err(ImageError::Unknown(digest.to_string())) };
-        let turn = self.turn(digest);
+        let turn = self.turn(Work::Tree, digest);
         let _mine = turn.lock().await;
         if self.state().ready.contains(&digest) {
             return Ok(());

@@ -161,15 +161,19 @@ fn entry_of(header: &Header, offset: u64, extension: Extension, caps: &Caps) -> 
         return Err(UnpackError::refused(&path, format!("it is no file and has {size} bytes")));
     }
     at_most(&path, "size", caps.bytes_max, size)?;
-    let id = |what: &'static str, value: Option<u64>, plain: std::io::Result<u64>| {
+    let old = header.as_old();
+    let id = |what: &'static str, value: Option<u64>, text: &[u8], plain: std::io::Result<u64>| {
+        // Some writers leave the fields of what they do not know empty.
+        let empty = text.iter().all(|byte| matches!(byte, 0 | b' '));
+        let plain = if empty { Ok(0) } else { plain };
         let value = value.map_or_else(|| plain.map_err(|_| field(what)), Ok)?;
         at_most(&path, what, u64::from(IDS - 1), value).map(|()| value as u32)
     };
     let mtime = extension.mtime.or_else(|| header.mtime().ok().and_then(|time| i64::try_from(time).ok()));
     Ok(Entry {
         mode: header.mode().map_err(|_| field("mode"))? & 0o1777,
-        uid: id("uid", extension.uid, header.uid())?,
-        gid: id("gid", extension.gid, header.gid())?,
+        uid: id("uid", extension.uid, &old.uid, header.uid())?,
+        gid: id("gid", extension.gid, &old.gid, header.gid())?,
         mtime: mtime.filter(|time| (0..=MTIME_MAX).contains(time)).unwrap_or(0),
         name,
         kind,
