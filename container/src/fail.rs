@@ -9,9 +9,9 @@
 //! behind locks, so that a point armed once would go off in every fork, and it brings a second `rand`.) Nothing is opened or locked at a point, so it
 //! works between fork and exec, after the change of root and without privileges.
 //!
-//! Format of the file: [`SLOTS`] slots of 64 bytes: state, skip and tag as little-endian u32, four bytes of nothing, and the point's name filled up with
-//! zeros. The test writes name, tag and skip, then [`ARMED`] as state; the process sets [`HELD`] and names its thread `fp-TAG` (tag in eight
-//! hexadecimal digits); the test writes [`FREE`] to let it go on. `skip` counts how often the point is passed before.
+//! Format of the file: `SLOTS` slots of 64 bytes: state, skip and tag as little-endian u32, four bytes of nothing, and the point's name filled up with
+//! zeros. The test writes name, tag and skip, then `ARMED` as state; the process sets `HELD` and names its thread `fp-TAG` (tag in eight
+//! hexadecimal digits); the test writes `FREE` to let it go on. `skip` counts how often the point is passed before.
 
 /// Stands at one step of a start or an end; see [`mod@crate::fail`].
 #[cfg(feature = "failpoints")]

@@ -1,5 +1,5 @@
-//! Which system calls a task may make: a seccomp filter from an allow-list ([`list`]), compiled once per runner into a search tree
-//! ([`compile`]) and loaded once per start, as the last step before the task's program is executed.
+//! Which system calls a task may make: a seccomp filter from an allow-list (`list`), compiled once per runner into a search tree
+//! (`compile`) and loaded once per start, as the last step before the task's program is executed.
 //!
 //! Never a substitute for the other walls: a task has no capabilities and its own namespaces without it. The filter keeps it away from those
 //! parts of the kernel that it does not need and where holes have been found, and from what no capability guards.
