@@ -22,9 +22,8 @@ impl Images {
         let blob_bytes = uploaded.bytes();
         let blob = tokio::task::block_in_place(|| uploaded.keep(None))?;
         self.state().importing.insert(blob);
-        let imported = self.import_kept(blob, blob_bytes, name, &mut said).await;
-        self.state().importing.remove(&blob);
-        imported
+        let _importing = Importing { images: self, blob };
+        self.import_kept(blob, blob_bytes, name, &mut said).await
     }
 
     /// The rest of it, with the archive on the disk. What fails leaves an archive that nobody knows, which goes with time.
@@ -40,13 +39,27 @@ impl Images {
         let digest = Digest::from_hex(&unpacked.digest)
             .map_err(|bad| ImageError::Refused(format!("the runner named an image so that {bad}")))?;
         said("copying to a second node");
-        if !self.copy_out(blob, blob_bytes).await? {
+        let copied = self.copy_out(blob, blob_bytes).await;
+        // Also where nobody took a copy: the tree is there, and a tree without a mark is never removed. Not `ready`, which only who has the
+        // digest's turn may say: the tree may be on its way out, for the sake of an earlier removal.
+        self.archives.mark_unpacked(digest, true)?;
+        if !copied? {
             tracing::warn!(%digest, "this is the only node: the image has no second copy");
         }
-        self.archives.mark_unpacked(digest, true)?;
-        self.state().ready.insert(digest);
         let entry = entry(unpacked, name, blob, blob_bytes, (self.wall)());
         Ok((digest, self.write(digest, &entry).await?))
+    }
+}
+
+/// Ends with the import, also where the client has gone in the middle of it.
+struct Importing<'a> {
+    images: &'a Images,
+    blob: Digest,
+}
+
+impl Drop for Importing<'_> {
+    fn drop(&mut self) {
+        self.images.state().importing.remove(&self.blob);
     }
 }
 

@@ -37,6 +37,11 @@ pub async fn run(images: Arc<Images>, cap_bytes: u64) -> anyhow::Result<()> {
 
 impl Images {
     async fn round(&self, cap_bytes: u64) -> Result<(), ImageError> {
+        // Who keeps what, and which attempts run here, is known only to a node that sees itself among the others.
+        let me = self.insight.identity().id;
+        if !self.insight.nodes().await.iter().any(|node| node.id == me) {
+            return Ok(());
+        }
         let all = self.all().await?;
         self.let_go(&all).await?;
         self.make_room(&all, cap_bytes).await?;
@@ -62,6 +67,13 @@ impl Images {
         self.ranked(archive).await.iter().take(COPIES).any(|peer| peer.name == me)
     }
 
+    /// Whether those that should keep it, this node not among them, really have it: one that has just joined may be about to fetch it from here.
+    async fn is_kept_elsewhere(&self, archive: Digest, holders: &[(String, Vec<Digest>)]) -> bool {
+        let (me, peers) = (self.insight.identity().name, self.ranked(archive).await);
+        let has = |name: &str| holders.iter().any(|(holder, held)| holder == name && held.contains(&archive));
+        peers.len() > COPIES && peers.iter().take(COPIES).all(|peer| peer.name != me && has(&peer.name))
+    }
+
     /// Lets go of what the cluster has forgotten. Trees go when nothing here uses them any more.
     async fn let_go(&self, all: &[(Digest, Stored<ImageEntry>)]) -> Result<(), ImageError> {
         let archives: BTreeSet<Digest> = all.iter().map(|(_, stored)| stored.value.blob).collect();
@@ -79,20 +91,28 @@ impl Images {
         }
         let used = self.used_here().await?;
         for digest in gone.into_iter().filter(|digest| !used.contains(digest)) {
-            self.drop_tree(digest).await?;
+            // One that cannot go must not stand in the way of the rest of the round.
+            if let Err(error) = self.drop_tree(digest).await {
+                tracing::warn!(%digest, %error, "image not removed from this node");
+            }
         }
         Ok(())
     }
 
-    async fn drop_tree(&self, digest: Digest) -> Result<(), ImageError> {
+    /// `false` when it is used after all.
+    async fn drop_tree(&self, digest: Digest) -> Result<bool, ImageError> {
         // Whoever prepares it at this moment waits, and then unpacks it again.
         let turn = self.turn(Work::Tree, digest);
         let _mine = turn.lock().await;
         self.state().ready.remove(&digest);
+        // Whoever was let through before that had its key in the store by then.
+        if self.used_here().await?.contains(&digest) {
+            return Ok(false);
+        }
         self.runner.remove_image(digest.hex()).await?;
         self.archives.mark_unpacked(digest, false)?;
         tracing::info!(%digest, "image removed from this node");
-        Ok(())
+        Ok(true)
     }
 
     /// Above the cap, the images that were not needed for longest go: their trees, and their archives where two others keep them.
@@ -109,7 +129,7 @@ impl Images {
         if total <= cap_bytes {
             return Ok(());
         }
-        let used = self.used_here().await?;
+        let (used, holders) = (self.used_here().await?, self.holders().await);
         let mut oldest: Vec<_> = all.iter().filter(|(digest, _)| !used.contains(digest)).collect();
         oldest
             .sort_by_key(|(_, s)| std::cmp::Reverse(here.get(&s.value.blob).map_or(Duration::ZERO, |h| h.1)));
@@ -118,12 +138,15 @@ impl Images {
                 break;
             }
             if unpacked.contains(digest) {
-                self.drop_tree(*digest).await?;
-                total = total.saturating_sub(stored.value.bytes);
+                match self.drop_tree(*digest).await {
+                    Ok(true) => total = total.saturating_sub(stored.value.bytes),
+                    Ok(false) => continue,
+                    Err(error) => tracing::warn!(%digest, %error, "image not removed from this node"),
+                }
             }
             let archive = stored.value.blob;
             if let Some((bytes, _)) = here.get(&archive)
-                && !self.is_keeper(archive).await
+                && self.is_kept_elsewhere(archive, &holders).await
             {
                 self.archives.remove(archive)?;
                 total = total.saturating_sub(*bytes);

@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// For a question that costs no disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that sends nothing of an archive for so long has a disk that hangs: another is asked.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Live nodes that keep each archive.
 pub(super) const COPIES: usize = 2;
 /// Bytes of one chunk on the wire.
@@ -93,9 +95,14 @@ impl Images {
         let said = |status: Status| ImageError::Upload(status.message().to_owned());
         let mut client = connect(&peer.address).await.map_err(said)?;
         let request = v1::FetchArchiveRequest { archive: archive.to_string() };
-        let mut chunks = client.fetch_archive(request).await.map_err(said)?.into_inner();
+        let silent = |_| ImageError::Upload(format!("sent nothing for {SILENCE_MAX:?}"));
+        let answer =
+            tokio::time::timeout(SILENCE_MAX, client.fetch_archive(request)).await.map_err(silent)?;
+        let mut chunks = answer.map_err(said)?.into_inner();
         let mut incoming = self.archives.incoming(bytes)?;
-        while let Some(chunk) = chunks.message().await.map_err(said)? {
+        loop {
+            let next = tokio::time::timeout(SILENCE_MAX, chunks.message()).await.map_err(silent)?;
+            let Some(chunk) = next.map_err(said)? else { break };
             incoming.write(&chunk.data)?;
             let progress = super::Progress { bytes: incoming.bytes(), total: bytes };
             self.state().progress.insert(image, progress);
