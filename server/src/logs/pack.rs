@@ -4,7 +4,7 @@
 //! name before the other goes. One log at a time, on a thread that yields the processor to everybody else.
 
 use super::file::{INDEX, PACKED, RAW, open_plain, read_index};
-use super::packed;
+use super::packed::{self, Packed};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -62,8 +62,9 @@ pub fn pack(directory: &Path) -> io::Result<()> {
         }
         let temporary = directory.join(TEMPORARY);
         let index = read_index(&directory.join(INDEX))?;
-        if let Err(error) =
-            write(&log, &index, &temporary).and_then(|()| std::fs::rename(&temporary, &packed))
+        if let Err(error) = write(&log, &index, &temporary)
+            .and_then(|()| check(&log, &temporary))
+            .and_then(|()| std::fs::rename(&temporary, &packed))
         {
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
@@ -87,6 +88,15 @@ fn write(log: &File, index: &[u8], path: &Path) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     packed::pack(log, index, &mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// It is all that will be left of the log: a reader must be able to open it, and find as many bytes.
+fn check(log: &File, packed: &Path) -> io::Result<()> {
+    let (bytes, expected) = (Packed::open(File::open(packed)?)?.bytes(), log.metadata()?.len());
+    match bytes == expected {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("compressed {bytes} bytes of a log of {expected}"))),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod find;
 pub mod keep;
 pub mod send;
 
+use super::file::open_plain;
 use super::packed::Packed;
 use rustix::fs::OFlags;
 use shoal_core::id::{AttemptId, NodeId, TaskId};
@@ -103,9 +104,10 @@ impl Copies {
         self.dir.join(attempt.to_string())
     }
 
-    /// Whether there is one.
+    /// Whether there is one that can be read: what a power cut has left of one counts as none.
     pub fn has(&self, attempt: AttemptId) -> bool {
-        self.path(attempt).symlink_metadata().is_ok()
+        let opened = open_plain(&self.path(attempt));
+        opened.is_ok_and(|file| file.is_some_and(|file| Packed::open(file).is_ok()))
     }
 
     /// Bytes of all copies.
@@ -150,6 +152,10 @@ impl Copies {
             return Err(RefusedCopy::Broken);
         }
         if let Some(temporary) = &copy.temporary {
+            if !self.has(copy.attempt) {
+                // Half of one must not keep the whole one out.
+                self.remove(copy.attempt).map_err(|error| self.failed(error))?;
+            }
             // Never over one that is there: its readers would see another log. Two nodes cannot both have run this attempt.
             let kept = std::fs::hard_link(temporary, self.path(copy.attempt));
             match kept {
@@ -252,6 +258,11 @@ mod tests {
         drop(long);
         assert_eq!(std::fs::read_dir(copies.dir()).unwrap().count(), 1, "nothing else is left");
         assert_eq!(copies.bytes(), bytes.len() as u64);
+        std::fs::write(copies.path(attempt(1)), &bytes[..bytes.len() / 2]).unwrap();
+        assert!(!copies.has(attempt(1)), "half of one is none");
+        keep(&copies, 1, &bytes).unwrap();
+        assert!(copies.has(attempt(1)), "the whole one takes its place");
+        copies.bytes.store(bytes.len() as u64, Ordering::Relaxed);
         assert!(copies.remove(attempt(1)).unwrap() && !copies.remove(attempt(1)).unwrap());
         assert_eq!(copies.bytes(), 0);
     }
