@@ -118,7 +118,10 @@ impl Node {
             }
             Event::Started(attempt) => self.started(attempt),
             Event::Ended { attempt, outcome } => {
-                if matches!(outcome, Outcome::LaunchFailed(_)) {
+                // One that was stopped before it began, or that a lost identity had, says nothing about this node.
+                let local = self.local.get(&attempt.task);
+                let counts = local.is_some_and(|l| l.attempt == attempt.number && !l.stop_sent);
+                if counts && matches!(outcome, Outcome::LaunchFailed(_)) {
                     self.sick.launch_failed(now);
                 }
                 self.sick.died(attempt, actions);

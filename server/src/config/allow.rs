@@ -210,7 +210,7 @@ mod tests {
         assert!(policy.host_root && !policy.host_net && policy.mounts.is_empty());
         assert_eq!(policy.users, Policy::default().users);
         let offers = config.offers();
-        assert!(offers.has.is_empty());
+        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["images"]);
         assert_eq!((offers.up_to["pids"], offers.up_to["log_bytes"]), (1024, 64 << 20));
     }
 
@@ -225,7 +225,7 @@ mod tests {
         assert!(!policy.host_root && policy.host_net);
         assert_eq!(policy.mounts["data"], MountPolicy { path, writable: false });
         let offers = config.offers();
-        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["mount:data", "net:host"]);
+        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["images", "mount:data", "net:host"]);
         assert_eq!(offers.up_to["pids"], 4096);
         assert!(!config.roots.contains_key("host"));
     }
