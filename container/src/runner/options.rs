@@ -65,8 +65,8 @@ impl Options {
         }
         if let Some(server) = self.server_user {
             let mounts = policy.mounts.values().map(|mount| &mount.path);
-            let all = policy.roots.iter().chain(mounts).chain(&policy.images_dir);
-            all.into_iter().try_for_each(|path| server.cannot_change(path))?;
+            policy.roots.iter().chain(mounts).try_for_each(|path| server.cannot_change(path))?;
+            policy.images_dir.iter().try_for_each(|path| server.cannot_fill(path))?;
         }
         Ok(policy)
     }

@@ -96,18 +96,28 @@ impl ServerUser {
         // From the top, so that what is looked at is where it seems to be.
         let mut parts: Vec<&Path> = path.ancestors().collect();
         parts.reverse();
+        // Whether the directory above is everybody's and sticky, as /tmp is: there the server can put what is missing and change what is its own.
+        let mut everybodys = false;
         for part in parts {
             match std::fs::symlink_metadata(part) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return if everybodys { Err(changeable(part)) } else { Ok(()) };
+                }
                 Err(source) => {
                     return Err(RunnerError::File { action: "look at", path: part.to_owned(), source });
                 }
                 Ok(found) if found.is_symlink() => return Err(changeable(part)),
                 Ok(found) if part != path && self.can_rename_in(&found) => return Err(changeable(part)),
-                Ok(_) => {}
+                Ok(found) if everybodys && found.uid() == self.uid => return Err(changeable(part)),
+                Ok(found) => everybodys = found.mode() & (GROUP_WRITES | OTHERS_WRITE) != 0,
             }
         }
         Ok(())
+    }
+
+    /// The same for a directory whose entries count: the runner makes and opens files in it by name.
+    pub(super) fn cannot_fill(self, path: &Path) -> Result<(), RunnerError> {
+        self.cannot_change(&path.join("any"))
     }
 
     /// The same for a file whose content counts.
@@ -164,6 +174,14 @@ mod tests {
         symlink(&inner, dir.path().join("link")).unwrap();
         assert!(server.cannot_change(&dir.path().join("link")).is_err());
         assert!(server.cannot_change(&dir.path().join("a/../a/b")).is_err());
+        mode(0o1777);
+        assert!(server.cannot_change(&dir.path().join("a/new")).is_err(), "the server can make it");
+        std::os::unix::fs::chown(&inner, Some(server.uid), None).unwrap();
+        assert!(server.cannot_change(&inner).is_err(), "what is its own it can rename even there");
+        mode(0o755);
+        server.cannot_change(&inner).unwrap();
+        assert!(server.cannot_fill(&inner).is_err());
+        server.cannot_fill(&dir.path().join("a")).unwrap();
         std::os::unix::fs::chown(dir.path().join("a"), Some(server.uid), None).unwrap();
         assert!(server.cannot_change(&inner).is_err());
         assert!(

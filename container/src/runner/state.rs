@@ -22,7 +22,7 @@ pub struct StateDir {
 impl StateDir {
     /// Makes the directory if need be and takes it, or says who has it.
     pub fn take(path: &Path, server: Option<ServerUser>) -> Result<StateDir, RunnerError> {
-        server.map_or(Ok(()), |server| server.cannot_change(path))?;
+        server.map_or(Ok(()), |server| server.cannot_fill(path))?;
         std::fs::create_dir_all(path).map_err(|e| file_error("make", path, e))?;
         let path = path.canonicalize().map_err(|e| file_error("find", path, e))?;
         if let Some(server) = server {
