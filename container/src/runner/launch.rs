@@ -118,8 +118,11 @@ impl Runner {
 
     fn launch(&mut self, start: &Start, dir: &AttemptDir) -> Result<(), LaunchError> {
         let mut slot = self.slots.take(&start.limits)?;
-        if let Some(group) = slot.group.take_if(|group| !group.has(&start.limits)) {
-            group.remove()?;
+        if let Some(group) = slot.group.take_if(|group| !group.has(&start.limits))
+            && let Err(error) = group.remove()
+        {
+            self.slots.give_back(slot, true);
+            return Err(error.into());
         }
         match self.fork_stub(start, dir, &mut slot) {
             Ok((pid, pidfd, page)) => {

@@ -24,6 +24,8 @@ pub const IDS_PER_SLOT: u32 = 65536;
 const SLOTS_FIRST: u32 = 1;
 /// Slots kept ready for the next attempts; those of a burst beyond go when they come back.
 const READY_MAX: usize = 64;
+/// Maps that a slot keeps. Each is a descriptor of the runner's, and whoever may choose users and mounts can ask for any number of others.
+const MAPS_MAX: usize = 8;
 
 /// Why there is no slot.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,10 @@ impl Slot {
             return Ok(Rc::clone(fd));
         }
         let fd = Rc::new(users::namespace(maps, false).map_err(SlotError::Users)?);
+        if self.maps.len() >= MAPS_MAX {
+            // Those of a start under way are held by it.
+            self.maps.clear();
+        }
         self.maps.insert(maps, Rc::clone(&fd));
         Ok(fd)
     }
