@@ -73,8 +73,7 @@ pub fn main(work: &Work, place: &Place, result: BorrowedFd<'_>) -> ! {
         let closed = unsafe { sys::close_all_but(&mut [result.as_raw_fd()]) };
         closed.map_err(|source| WorkError::Open { path: PathBuf::from("/proc/self/fd"), source })?;
         let _ = rustix::thread::set_name(c"shoal-image");
-        let death = Some(rustix::process::Signal::KILL);
-        let _ = rustix::process::set_parent_process_death_signal(death);
+        die_with_the_runner();
         run(work, place)
     }));
     let outcome = match done {
@@ -87,6 +86,10 @@ pub fn main(work: &Work, place: &Place, result: BorrowedFd<'_>) -> ! {
         let _ = rustix::io::pwrite(result, &bytes, 0);
     }
     sys::exit_now(0)
+}
+
+fn die_with_the_runner() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }
 
 fn run(work: &Work, place: &Place) -> Result<Outcome, WorkError> {
@@ -110,6 +113,8 @@ fn unpack(store: &Store, request: &Unpack, place: &Place) -> Result<Unpacked, Wo
     }
     let blob = open_as(&request.blob, place.peer)
         .map_err(|source| WorkError::Open { path: request.blob.clone(), source })?;
+    // Being another user for a moment has cleared it.
+    die_with_the_runner();
     let staging = store.stage(place.users.first)?;
     let caps = request.caps.at_most(super::Caps::default());
     let outcome = confine::run(&place.program, &blob, staging.tree(), place.users, caps)?;
