@@ -68,6 +68,8 @@ impl Images {
         let turn = self.turn(Work::Archive, archive);
         let _mine = turn.lock().await;
         if self.archives.has(archive) {
+            // It may have been forgotten, and be about to go.
+            self.archives.touch(archive);
             return Ok(());
         }
         let mut why = Vec::new();
