@@ -16,10 +16,11 @@ const CLEAN_LIMIT: Duration = Duration::from_secs(15);
 /// How an attempt ended whose stub had not taken it up when its runner died, or had died as well.
 const UNBORN: &str = "its stub was gone when the runner came back";
 
-/// Descriptors of an idle runner: it keeps some slots for the next attempts, each with a few namespaces; all else is its own. A leak of one for
-/// each attempt is past either after some rounds.
+/// Descriptors of an idle runner: it keeps some slots for the next attempts, each with one or two namespaces, a socket to ask after
+/// its network, and the files of a control group; all else is its own. A leak of one for each attempt is past either after some rounds.
 const NAMESPACES_MAX: usize = 60;
 const DESCRIPTORS_MAX: usize = 30;
+const DESCRIPTORS_PER_NAMESPACE: usize = 9;
 
 /// Attempts that were repeated in a round.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +107,9 @@ pub async fn check_host(cluster: &Cluster) -> Result<()> {
             let zombies = parents.into_iter().flat_map(host::zombies_of);
             left.extend(zombies.map(|pid| format!("zombie {pid}")));
             let (namespaces, others) = host::descriptors(node.runner_pid()?);
-            if namespaces > NAMESPACES_MAX || others > DESCRIPTORS_MAX {
+            if namespaces > NAMESPACES_MAX
+                || others > DESCRIPTORS_MAX + namespaces * DESCRIPTORS_PER_NAMESPACE
+            {
                 left.push(format!("the runner holds {namespaces} namespaces and {others} other descriptors"));
             }
             if left.is_empty() { Ok(()) } else { bail!("{}", left.join("; ")) }
