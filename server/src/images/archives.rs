@@ -144,9 +144,9 @@ impl Incoming<'_> {
         }
         let path = self.archives.path(found);
         self.file.sync_all().map_err(failed("bring to the disk", &self.path))?;
-        // What was written last may be minutes old by now: its age counts from when it is here.
-        let _ = self.file.set_modified(SystemTime::now());
         std::fs::rename(&self.path, &path).map_err(failed("rename", &self.path))?;
+        // What was written last may be minutes old by now: its age counts from when it is here.
+        self.archives.touch(found);
         let dir = &self.archives.dir;
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("bring to the disk", dir))?;
         Ok(found)
