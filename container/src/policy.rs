@@ -4,6 +4,7 @@
 //! A JSON file named by the runner's `--policy`, read at its start and again at each `Hello`. `shoald` writes it from its own configuration
 //! where it starts the runner itself; where an administrator starts the runner, the file is the administrator's.
 
+use crate::slot::IDS_PER_SLOT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -86,6 +87,25 @@ pub enum PolicyError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// Its ids are the host's own, too few to keep containers and images apart, or beyond the last.
+    #[error(
+        "the policy {path} is not valid: users must begin at {IDS_PER_SLOT} or above, be at least twice as many, and end below \
+        4294967296; not {} from {} on", users.count, users.first
+    )]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// As given.
+        users: UserRange,
+    },
+}
+
+impl UserRange {
+    /// Whether images and at least one container have ids of their own in it, none of which is one of the host's.
+    fn is_usable(self) -> bool {
+        let UserRange { first, count } = self;
+        first >= IDS_PER_SLOT && count >= 2 * IDS_PER_SLOT && first.checked_add(count).is_some()
+    }
 }
 
 impl Policy {
@@ -93,6 +113,24 @@ impl Policy {
     pub fn read(path: &Path) -> Result<Policy, PolicyError> {
         let text =
             std::fs::read(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&text).map_err(|source| PolicyError::Parse { path: path.to_owned(), source })
+        let policy: Policy = serde_json::from_slice(&text)
+            .map_err(|source| PolicyError::Parse { path: path.to_owned(), source })?;
+        match policy.users.is_usable() {
+            true => Ok(policy),
+            false => Err(PolicyError::Users { path: path.to_owned(), users: policy.users }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_the_hosts_or_not_enough_or_beyond_the_last_are_no_policy() {
+        assert!(Policy::default().users.is_usable());
+        for (first, count) in [(0, 1 << 20), (1 << 30, 0), (1 << 30, IDS_PER_SLOT), (u32::MAX - 5, 1 << 20)] {
+            assert!(!UserRange { first, count }.is_usable(), "{first} {count}");
+        }
     }
 }

@@ -150,7 +150,8 @@ fn an_attempt_forgotten_before_a_crash_is_handed_over_after_it() {
     runner.signal(rustix::process::Signal::KILL);
     runner.join();
     runner.process = support::spawn(runner.dir.path(), &["--server-user", "54321:54321"]);
-    runner.connect();
+    let known = runner.connect();
+    assert!(known.is_empty(), "a control group that was kept is no attempt: {known:?}");
     assert_eq!(dir.metadata().unwrap().uid(), SERVER);
 }
 

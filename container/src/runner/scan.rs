@@ -9,6 +9,7 @@ use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Cause, End};
 use crate::record::{self, AttemptDir, StartRecord};
+use crate::slot;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -57,7 +58,8 @@ impl Runner {
     fn sweep(&mut self) {
         for id in self.cgroups.existing() {
             let dir = AttemptDir::at(&self.options.attempts_dir, &id);
-            if self.attempts.number(&id).is_none() && !dir.path().exists() {
+            let attempts = !id.starts_with(slot::KEPT_MARK);
+            if attempts && self.attempts.number(&id).is_none() && !dir.path().exists() {
                 let cause = Cause::Vanished("its directory was gone when the runner came back".to_owned());
                 let end = End { cause, oom_killed: false, log_truncated: false };
                 let number = self.attempts.insert(id, Phase::Removing { end, tries: 0, at_ms: 0 });

@@ -22,6 +22,8 @@ use users::{IdMap, IdMaps, Ids};
 pub const IDS_PER_SLOT: u32 = 65536;
 /// The first range of the policy belongs to what is unpacked from images.
 const SLOTS_FIRST: u32 = 1;
+/// What the names of kept control groups begin with.
+pub const KEPT_MARK: char = '~';
 /// Slots kept ready for the next attempts; those of a burst beyond go when they come back.
 const READY_MAX: usize = 64;
 /// Maps that a slot keeps. Each is a descriptor of the runner's, and whoever may choose users and mounts can ask for any number of others.
@@ -73,9 +75,9 @@ impl Slot {
         Ok(fd)
     }
 
-    /// The name of its control group while no attempt has it; no attempt is called so.
+    /// The name of its control group while no attempt has it; no attempt is called so, and no group that an earlier runner has left.
     fn group_name(&self) -> String {
-        format!("~{}", self.number)
+        format!("{KEPT_MARK}{}-{}", std::process::id(), self.number)
     }
 
     /// Keeps the control group of an attempt that has ended, if it is fit for the next.
