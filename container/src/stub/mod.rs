@@ -136,11 +136,12 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
+    // Before this process is another user for a moment, which hides it: without root, what is hidden is not its own any more.
+    task::go_first_unless_protected().step("set oom_score_adj")?;
     enter_network(job)?;
     failpoint!("stub.network");
     root::enter(job)?;
     failpoint!("stub.root");
-    task::go_first_unless_protected().step("set oom_score_adj")?;
     privileges::hide()?;
     supervise::run(job, oom)
 }
