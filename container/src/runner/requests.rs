@@ -5,6 +5,7 @@ use super::attempt::Phase;
 use super::stuck::Killed;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
+use crate::policy::Policy;
 use crate::protocol::{Event, Request, VERSION};
 use crate::record::AttemptDir;
 use crate::sys;
@@ -44,7 +45,8 @@ impl Runner {
         if version == VERSION {
             // The server may have been started anew because its operator allows other things now.
             match self.options.read_policy(self.rootless.as_ref()) {
-                Ok(policy) => self.policy = policy,
+                // But for the ids: slots are made of those that this runner began with.
+                Ok(policy) => self.policy = Policy { users: self.policy.users, ..policy },
                 Err(error) => self.refuse(None, error.to_string()),
             }
             return self.welcome();
