@@ -259,7 +259,8 @@ async fn a_broken_tunnel_between_two_nodes_loses_no_task_and_runs_none_twice_at_
     }
     let log = tokio::time::timeout(LOG_LIMIT, cluster.api(one).log(&far.task, false)).await;
     let log = log.context("a log behind a broken tunnel is waited for")?;
-    ensure!(log.is_err(), "a log came through a broken tunnel: {log:?}");
+    // It is on the other side; a copy may be on the third machine, which both reach.
+    let copy = log.ok();
     let limit = recovery(&cluster) + 3 * Duration::from_millis(TASK_MS);
     let tasks = cluster.api(between).wait_all(&ids, limit).await?;
     ensure!(tasks.values().all(|task| exit_code(task) == Some(0)), "{tasks:?}");
@@ -281,6 +282,10 @@ async fn a_broken_tunnel_between_two_nodes_loses_no_task_and_runs_none_twice_at_
         },
     )
     .await?;
+    if let Some(copy) = copy {
+        let log = cluster.api(other).log(&far.task, false).await?;
+        ensure!(copy.end && copy.bytes == log.bytes, "a copy that is no copy: {copy:?}, {log:?}");
+    }
     cluster.whole(SOON).await
 }
 
