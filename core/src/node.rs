@@ -118,7 +118,8 @@ impl Node {
             }
             Event::Started(attempt) => self.started(attempt),
             Event::Ended { attempt, outcome } => {
-                // One that was stopped before it began, or that a lost identity had, says nothing about this node.
+                // One that was stopped before it began, or that a lost identity had, says nothing about this node; and an image that cannot be had
+                // nothing either: one user's image would pause every node in turn.
                 let local = self.local.get(&attempt.task);
                 let counts = local.is_some_and(|l| l.attempt == attempt.number && !l.stop_sent);
                 if counts && matches!(outcome, Outcome::LaunchFailed(_)) {

@@ -36,7 +36,7 @@ pub enum FailureKind {
     NotFound,
     /// The command cannot be executed.
     NotExecutable,
-    /// The container could not be set up, `max_attempts` times.
+    /// The container could not be set up, `max_attempts` times; or the cluster does not know its image any more.
     Launch,
     /// It ran past its time limit.
     TimeLimit,

@@ -23,6 +23,11 @@ pub enum Outcome {
     NotExecutable(String),
     /// The container could not be set up: tried again, elsewhere if possible.
     LaunchFailed(String),
+    /// The image of its root could not be made ready: tried again like a launch that failed, but no sign that anything is wrong with the node. An image
+    /// may be damaged, or have no holder left, wherever it is tried.
+    ImageNotReady(String),
+    /// The cluster does not know the image of its root any more: the same everywhere, so never tried again.
+    NoImage(String),
     /// The attempt ended without an exit status that anyone saw (its deadline passed, its runner died).
     Vanished(String),
 }
@@ -160,7 +165,10 @@ fn finish(task: &Task, cancel: Option<Cancel>, outcome: &Outcome, wall: WallMs) 
         Outcome::NotExecutable(message) => {
             end(task, failed(FailureKind::NotExecutable, message), &text, wall)
         }
-        Outcome::LaunchFailed(message) => again_or(task, FailureKind::Launch, message, &text, wall),
+        Outcome::LaunchFailed(message) | Outcome::ImageNotReady(message) => {
+            again_or(task, FailureKind::Launch, message, &text, wall)
+        }
+        Outcome::NoImage(message) => end(task, failed(FailureKind::Launch, message), &text, wall),
         Outcome::Vanished(message) => again_or(task, lost_kind(task), message, &text, wall),
     }
 }
@@ -215,7 +223,10 @@ fn words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exited(exit) => exit.to_string(),
         Outcome::TimeLimit => "time limit".to_owned(),
-        Outcome::NotFound(message) | Outcome::NotExecutable(message) => message.clone(),
+        Outcome::NotFound(message) | Outcome::NotExecutable(message) | Outcome::NoImage(message) => {
+            message.clone()
+        }
+        Outcome::ImageNotReady(message) => format!("image not ready: {message}"),
         Outcome::LaunchFailed(message) => format!("launch failed: {message}"),
         Outcome::Vanished(message) => format!("vanished: {message}"),
     }

@@ -411,6 +411,22 @@ fn a_node_that_cannot_launch_leaves_the_queue_to_others_until_a_launch_succeeds(
 }
 
 #[test]
+fn images_that_fail_say_nothing_about_the_node() {
+    let mut n = node_one(vec![]);
+    do_now(&mut n, changed(210, vec![queued(1, cores(1))]));
+    let failures = [Outcome::ImageNotReady("no holder".to_owned()), Outcome::NoImage("removed".to_owned())];
+    for (which, outcome) in (1..).zip(failures.into_iter().cycle().take(8)) {
+        let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+        let decision = Decision::Committed { task: Box::new(record(which, 1)), revision: 200 + which as i64 };
+        do_now(&mut n, Event::Decided { task: task(which), transition: steal, decision });
+        do_now(&mut n, Event::Ended { attempt: attempt(which, 1), outcome });
+        let next = do_now(&mut n, changed(300 + which as i64, vec![queued(which + 1, cores(1))]));
+        let taken = proposals(&next);
+        assert!(taken.iter().any(|(id, _)| *id == task(which + 1)), "after {which} failures: {next:?}");
+    }
+}
+
+#[test]
 fn a_node_whose_task_cannot_be_killed_takes_no_more_and_keeps_that_one_until_it_is_dead() {
     let mut n = node_one(vec![queued(1, cores(1))]);
     steal_and_start(&mut n, 1, 1, 201);

@@ -67,6 +67,8 @@ fn transitions() -> Vec<(&'static str, Make)> {
         ("not found", |n| finish(1, n, Outcome::NotFound("no such file".to_owned()))),
         ("not executable", |n| finish(1, n, Outcome::NotExecutable("is a directory".to_owned()))),
         ("launch failed", |n| finish(1, n, Outcome::LaunchFailed("no cgroup".to_owned()))),
+        ("image not ready", |n| finish(1, n, Outcome::ImageNotReady("no holder".to_owned()))),
+        ("no image", |n| finish(1, n, Outcome::NoImage("no image \"x\"".to_owned()))),
         ("vanished", |n| finish(1, n, Outcome::Vanished("deadline".to_owned()))),
         ("lose", |n| lose(1, n)),
         ("exited, attempt before", |n| exited(1, n - 1)),
@@ -118,6 +120,8 @@ time limit             - not owner   TimeLimit     canceled      TimeLimit     T
 not found              - not owner   NotFound      canceled      NotFound      NotFound      - ended       - ended       - ended
 not executable         - not owner   NotExecutable canceled      NotExecutable NotExecutable - ended       - ended       - ended
 launch failed          - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
+image not ready        - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
+no image               - not owner   Launch        canceled      Launch        Launch        - ended       - ended       - ended
 vanished               - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
 lose                   - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
 exited, attempt before - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
@@ -197,6 +201,14 @@ fn a_failed_launch_is_tried_again_even_with_on_node_loss_fail() {
     let once = after(&with_policy(queued_task(1), OnNodeLoss::Fail), &steal(1));
     let again = after(&once, &finish(1, 1, Outcome::LaunchFailed("no cgroup".to_owned())));
     assert_eq!((again.state, again.attempt), (TaskState::Queued, 2));
+}
+
+#[test]
+fn an_image_that_is_gone_ends_the_task_at_once_with_the_reason() {
+    let first = after(&queued_task(1), &steal(1));
+    let ended = after(&first, &finish(1, 1, Outcome::NoImage("no image \"sha256:1\"".to_owned())));
+    let TaskState::Failed { failure } = &ended.state else { panic!("{ended:?}") };
+    assert_eq!((failure.kind.clone(), failure.message.as_str()), (FailureKind::Launch, "no image \"sha256:1\""));
 }
 
 #[test]

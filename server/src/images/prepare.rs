@@ -1,5 +1,5 @@
 //! Before a task starts: its image is unpacked on this node, its archive fetched if need be. The task waits in its launch phase meanwhile; a failure is
-//! one of the launch, so another node tries.
+//! tried again as one of the launch is, on any node, but is not held against this one; an image that the cluster has forgotten ends the task.
 
 use super::{ImageError, Images, Work};
 use shoal_core::image::Digest;

@@ -1,7 +1,8 @@
 //! Starts of attempts whose root is an image: it is made ready first, beside the loop, which goes on meanwhile. What fails or is stopped in that time is a
-//! failed launch, and takes the way of every end: through the journal.
+//! failed launch that is not held against the node: it takes the way of every end, through the journal.
 
 use super::{Done, NodeLoop};
+use crate::images::ImageError;
 use crate::journal;
 use shoal_container::protocol::{Root, Start};
 use shoal_core::event::Event;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Prepared {
     attempt: AttemptId,
     start: Start,
-    outcome: Result<(), String>,
+    outcome: Result<(), Outcome>,
 }
 
 impl NodeLoop {
@@ -28,12 +29,12 @@ impl NodeLoop {
         self.preparing.insert(attempt, stop.clone());
         self.work.spawn(async move {
             let prepare = async {
-                let digest = root.parse().map_err(|bad| format!("root {root:?}: {bad}"))?;
-                images.prepare(digest).await.map_err(|error| error.to_string())
+                let digest = root.parse().map_err(|bad| Outcome::NoImage(format!("root {root:?}: {bad}")))?;
+                images.prepare(digest).await.map_err(outcome_of)
             };
             let outcome = tokio::select! {
-                outcome = prepare => outcome.map_err(|why| format!("image not ready: {why}")),
-                () = stop.cancelled() => Err("stopped while its image was made ready".to_owned()),
+                outcome = prepare => outcome,
+                () = stop.cancelled() => Err(Outcome::LaunchFailed("stopped while its image was made ready".to_owned())),
             };
             Done { event: Event::Tick, record: None, prepared: Some(Prepared { attempt, start, outcome }) }
         });
@@ -52,11 +53,20 @@ impl NodeLoop {
             // It may have been stopped in the moment in which it was ready.
             Ok(()) if !stopped => self.ports.runner.start(start).await?,
             outcome => {
-                let why = outcome.err().unwrap_or_else(|| "stopped before it was started".to_owned());
-                tracing::warn!(%attempt, why, "attempt not started");
-                self.ports.journal.send(journal::Entry::Ended(attempt, Outcome::LaunchFailed(why))).await?;
+                let stopped = || Outcome::LaunchFailed("stopped before it was started".to_owned());
+                let outcome = outcome.err().unwrap_or_else(stopped);
+                tracing::warn!(%attempt, ?outcome, "attempt not started");
+                self.ports.journal.send(journal::Entry::Ended(attempt, outcome)).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// What an image that is not ready means for the attempt.
+fn outcome_of(error: ImageError) -> Outcome {
+    match error {
+        ImageError::Unknown(_) => Outcome::NoImage(format!("{error}: it was removed")),
+        error => Outcome::ImageNotReady(error.to_string()),
     }
 }
