@@ -87,6 +87,16 @@ pub enum PolicyError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// A task could see, or own, what is the runner's.
+    #[error(
+        "the policy is not valid: {path} holds {held}, which is the runner's own (for the host's system as root there is host_root)"
+    )]
+    Exposes {
+        /// The root or mount.
+        path: PathBuf,
+        /// What it holds.
+        held: PathBuf,
+    },
     /// Its ids are the host's own, too few to keep containers and images apart, or beyond the last.
     #[error(
         "the policy {path} is not valid: users must begin at {IDS_PER_SLOT} or above, be at least twice as many, and end below \
@@ -109,6 +119,19 @@ impl UserRange {
 }
 
 impl Policy {
+    /// Refuses roots and mounts that hold what is the runner's: a task that is root inside owns its root's files, whoever they are.
+    pub(crate) fn exposes_none_of(&self, own: &[&Path]) -> Result<(), PolicyError> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let own: Vec<PathBuf> = own.iter().copied().chain(self.images_dir.as_deref()).map(real).collect();
+        for path in self.roots.iter().chain(self.mounts.values().map(|mount| &mount.path)) {
+            let shown = real(path);
+            if let Some(held) = own.iter().find(|own| own.starts_with(&shown)) {
+                return Err(PolicyError::Exposes { path: path.clone(), held: held.clone() });
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the file.
     pub fn read(path: &Path) -> Result<Policy, PolicyError> {
         let text =
@@ -125,6 +148,20 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_or_mount_that_holds_what_is_the_runners_is_refused() {
+        let policy = |root: &str| Policy { roots: vec![root.into()], ..Policy::default() };
+        let own = [Path::new("/var/lib/shoal/runner"), Path::new("/etc/shoal/policy.json")];
+        for root in ["/", "/var/lib/shoal", "/var/lib/shoal/runner", "/etc"] {
+            let error = policy(root).exposes_none_of(&own).unwrap_err().to_string();
+            assert!(error.contains(root), "{error}");
+        }
+        policy("/var/lib/shoal/roots/default").exposes_none_of(&own).unwrap();
+        let mount = MountPolicy { path: "/var".into(), writable: false };
+        let mounts = Policy { mounts: BTreeMap::from([("all".into(), mount)]), ..Policy::default() };
+        assert!(mounts.exposes_none_of(&own).is_err());
+    }
 
     #[test]
     fn ids_that_are_the_hosts_or_not_enough_or_beyond_the_last_are_no_policy() {

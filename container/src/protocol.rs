@@ -195,6 +195,9 @@ pub enum Event {
         version: u32,
         /// What each is doing or how it ended.
         attempts: Vec<Report>,
+        /// The list goes on in the next `Welcome`: it did not fit into a frame.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
         /// What of a task's limits and isolation this runner does not enforce, for lack of root: `memory`, `cpu`, `pids`, `io`, `ids` (all containers
         /// are the same user to the host), `groups` (tasks keep the groups of the runner's user). More words may come.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -244,6 +247,9 @@ pub enum Event {
         id: Option<String>,
         /// Why.
         why: String,
+        /// It was a start, and nothing was made of it: it could not be asked for. (Not one of an id that was used before.)
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        never_started: bool,
     },
 }
 

@@ -92,6 +92,7 @@ impl Runner {
             unconfirmed: BTreeMap::new(),
             doubted: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            welcoming: Vec::new(),
             dying: Vec::new(),
             asked: images::Asked::default(),
             unenforced: Vec::new(),
@@ -132,6 +133,8 @@ struct Client {
     doubted: BTreeMap<String, String>,
     /// Attempts that were asked to end and have not, and their graces in milliseconds. Nobody else asks twice.
     stopping: BTreeMap<String, u64>,
+    /// The first parts of a list that has not all come yet.
+    welcoming: Vec<Report>,
     /// Who waits for everything to be dead.
     dying: Vec<oneshot::Sender<()>>,
     /// What was asked about images.
@@ -170,6 +173,7 @@ impl Client {
         inbox: &mut mpsc::Receiver<Command>,
         stop: &CancellationToken,
     ) -> Result<(), link::LinkError> {
+        self.welcoming.clear();
         link.hello().await?;
         self.asked.ask_again(link).await?;
         let mut quiet = tokio::time::interval(self.config.quiet);
@@ -250,7 +254,10 @@ impl Client {
 
     async fn event(&mut self, link: &mut Link, event: Event) -> Result<(), link::LinkError> {
         match event {
-            Event::Welcome { attempts, unenforced, .. } => {
+            Event::Welcome { attempts, more: true, .. } => self.welcoming.extend(attempts),
+            Event::Welcome { attempts: last, unenforced, .. } => {
+                let mut attempts = std::mem::take(&mut self.welcoming);
+                attempts.extend(last);
                 self.look_at(unenforced)?;
                 return self.welcome(link, attempts).await;
             }
@@ -274,8 +281,15 @@ impl Client {
                     let _ = done.send(());
                 }
             }
-            Event::Refused { id, why } => {
+            Event::Refused { id, why, never_started } => {
                 tracing::warn!(?id, why, "runner refused");
+                if let Some(id) =
+                    id.clone().filter(|id| never_started && self.unconfirmed.remove(id).is_some())
+                {
+                    let cause = shoal_container::protocol::Cause::Setup(why);
+                    self.say(Said::Ended(id, End { cause, oom_killed: false, log_truncated: false }));
+                    return Ok(());
+                }
                 if let Some(id) = id.filter(|id| self.unconfirmed.remove(id).is_some()) {
                     self.doubted.insert(id, why);
                     link.hello().await?;

@@ -24,9 +24,14 @@ impl Connection {
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
         let mut connection = Connection(Framed::new(stream, codec));
         assert_eq!(connection.request("a greeting").await, Request::Hello { version: VERSION });
-        let attempts = alive.iter().map(|id| Report { id: (*id).to_owned(), end: None }).collect();
-        connection.tell(&Event::Welcome { version: VERSION, attempts, unenforced: Vec::new() }).await;
+        connection.welcome(alive, false).await;
         connection
+    }
+
+    /// A list, or a part of one.
+    async fn welcome(&mut self, alive: &[&str], more: bool) {
+        let attempts = alive.iter().map(|id| Report { id: (*id).to_owned(), end: None }).collect();
+        self.tell(&Event::Welcome { version: VERSION, attempts, more, unenforced: Vec::new() }).await;
     }
 
     async fn request(&mut self, what: &str) -> Request {
@@ -122,6 +127,22 @@ async fn a_fence_is_asked_for_again_and_over_only_when_all_are_dead() {
 }
 
 #[tokio::test]
+async fn a_list_in_parts_is_heard_whole_and_half_a_list_not_at_all() {
+    let mut world = world();
+    let mut first = Connection::greet(&world.listener, &[]).await;
+    assert_eq!(world.said.recv().await, Some(Said::Has(Vec::new())));
+    first.welcome(&["a.1"], true).await;
+    drop(first);
+    let mut second = Connection::greet(&world.listener, &["b.1"]).await;
+    let report = |id: &str| Report { id: id.to_owned(), end: None };
+    assert_eq!(world.said.recv().await, Some(Said::Has(vec![report("b.1")])), "what broke off is forgotten");
+    second.welcome(&["c.1", "d.1"], true).await;
+    second.welcome(&["e.1"], false).await;
+    let whole = ["c.1", "d.1", "e.1"].map(report).to_vec();
+    assert_eq!(world.said.recv().await, Some(Said::Has(whole)));
+}
+
+#[tokio::test]
 async fn a_runner_that_hangs_ends_the_server() {
     let mut world = world_with(Duration::from_millis(20));
     let mut hung = Connection::greet(&world.listener, &[]).await;
@@ -138,6 +159,12 @@ async fn a_runner_that_is_merely_idle_is_asked_and_kept() {
     let mut idle = Connection::greet(&world.listener, &[]).await;
     for _ in 0..20 {
         assert_eq!(idle.request("a question").await, Request::Hello { version: VERSION });
-        idle.tell(&Event::Welcome { version: VERSION, attempts: Vec::new(), unenforced: Vec::new() }).await;
+        idle.tell(&Event::Welcome {
+            version: VERSION,
+            attempts: Vec::new(),
+            more: false,
+            unenforced: Vec::new(),
+        })
+        .await;
     }
 }

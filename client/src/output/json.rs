@@ -176,8 +176,7 @@ pub struct Node {
     pub version: String,
     /// It takes no new tasks.
     pub draining: bool,
-    /// Why, if that is not by somebody's wish.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// Why, if that is not by somebody's wish; empty otherwise.
     pub reason: String,
     /// Tasks that run on it.
     pub running: u32,

@@ -68,15 +68,18 @@ impl ReadyGroup {
 
 impl Group {
     /// Makes a kept group this attempt's and moves the calling process, which must be single-threaded, into it. Instead of making, limiting and
-    /// joining one.
-    pub fn take_over(&self, ready: &ReadyGroup) -> Result<(), CgroupError> {
-        for (from, to) in ready.group.directories().zip(self.directories()) {
-            std::fs::rename(&from, &to).map_err(|e| CgroupError::file("rename", &from, e))?;
+    /// joining one. False when there is none: the runner that kept it has died, and the next has swept.
+    pub fn take_over(&self, ready: &ReadyGroup) -> Result<bool, CgroupError> {
+        for (number, (from, to)) in ready.group.directories().zip(self.directories()).enumerate() {
+            match std::fs::rename(&from, &to) {
+                Err(e) if number == 0 && e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                renamed => renamed.map_err(|e| CgroupError::file("rename", &from, e))?,
+            }
         }
         for (mut join, dir) in ready.joins.iter().zip(self.directories()) {
             join.write_all(b"0").map_err(|e| CgroupError::file("join", &dir, e))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps the group of an attempt that has ended under another name. `before` is what it was kept as before. `None` when it is not fit for another

@@ -81,6 +81,11 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// All that are not forgotten.
+    pub fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
     /// The number of the next one.
     pub fn next_number(&self) -> u64 {
         self.next

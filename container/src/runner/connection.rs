@@ -2,7 +2,7 @@
 //! server that does not read beyond that is cut off. It loses nothing by it, since the next `Welcome` says everything again.
 
 use super::{Runner, TOKEN_CONNECTION};
-use crate::protocol::{Event, FRAME_BYTES_MAX, Report, VERSION};
+use crate::protocol::{Event, FRAME_BYTES_MAX, VERSION};
 use crate::wire::{self, Decoder};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// Attempts beyond this many bytes of `Welcome` are told as separate events.
+/// Attempts beyond this many bytes of a `Welcome` go into another.
 const WELCOME_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 /// What a report takes in JSON beside its texts; generous.
 const REPORT_BYTES: usize = 160;
@@ -97,19 +97,24 @@ impl Runner {
         }
     }
 
-    /// Answers `Hello` with all attempts that are not forgotten. Ends beyond the size of a frame follow as events.
+    /// Answers `Hello` with all attempts that are not forgotten, in as many frames as they take: what is not in the list is gone, so the list
+    /// must be whole.
     pub(super) fn welcome(&mut self) {
+        let mut parts = vec![Vec::new()];
         let mut bytes = 0;
-        let (attempts, rest): (Vec<Report>, Vec<Report>) =
-            self.attempts.reports().into_iter().partition(|report| {
-                bytes += REPORT_BYTES + serde_json::to_vec(report).map_or(0, |text| text.len());
-                report.end.is_none() || bytes <= WELCOME_BYTES_MAX
-            });
-        self.tell(&Event::Welcome { version: VERSION, attempts, unenforced: self.unenforced.clone() });
-        for Report { id, end } in rest {
-            if let Some(end) = end {
-                self.tell(&Event::Ended { id, end });
+        for report in self.attempts.reports() {
+            let length = REPORT_BYTES + serde_json::to_vec(&report).map_or(0, |text| text.len());
+            if bytes + length > WELCOME_BYTES_MAX && bytes > 0 {
+                parts.push(Vec::new());
+                bytes = 0;
             }
+            bytes += length;
+            parts.last_mut().expect("there is one from the start").push(report);
+        }
+        let last = parts.len() - 1;
+        for (number, attempts) in parts.into_iter().enumerate() {
+            let (more, unenforced) = (number < last, self.unenforced.clone());
+            self.tell(&Event::Welcome { version: VERSION, attempts, more, unenforced });
         }
         self.tell_stuck();
     }

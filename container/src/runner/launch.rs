@@ -20,6 +20,8 @@ use std::rc::Rc;
 
 /// An id names a directory and a control group.
 const ID_BYTES_MAX: usize = 100;
+/// Attempts that are not forgotten: a server that starts and never forgets must not use up the machine's memory.
+const ATTEMPTS_MAX: usize = 100_000;
 /// The stub itself lives in the task's memory limit; half of this is enough for it and a small program.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group,
@@ -43,10 +45,24 @@ enum LaunchError {
     Fork(io::Error),
 }
 
+/// An id is the name of a directory and of a control group.
+fn well_named(id: &str) -> Result<(), String> {
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if (1..=ID_BYTES_MAX).contains(&id.len()) && !id.starts_with('.') && id.bytes().all(named) {
+        return Ok(());
+    }
+    Err(format!("an id has 1 to {ID_BYTES_MAX} letters, digits, '-', '_' or '.', and no '.' first"))
+}
+
 impl Runner {
     pub(super) fn start(&mut self, start: Start) {
-        if let Err(why) = self.acceptable(&start) {
+        if let Err(why) = well_named(&start.id) {
             return self.refuse(Some(start.id), why);
+        }
+        if let Err(why) = self.acceptable(&start) {
+            let dir = AttemptDir::at(&self.options.attempts_dir, &start.id);
+            let never_started = self.attempts.number(&start.id).is_none() && !dir.path().exists();
+            return self.tell(&Event::Refused { id: Some(start.id), why, never_started });
         }
         if self.attempts.number(&start.id).is_some() {
             return self.again(start.id);
@@ -79,18 +95,11 @@ impl Runner {
 
     /// What can be known to be wrong before anything is made.
     fn acceptable(&self, start: &Start) -> Result<(), String> {
-        let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if self.shutting_down {
             return Err("the runner is ending".to_owned());
         }
-        if start.id.is_empty()
-            || start.id.len() > ID_BYTES_MAX
-            || start.id.starts_with('.')
-            || !start.id.bytes().all(named)
-        {
-            return Err(format!(
-                "an id has 1 to {ID_BYTES_MAX} letters, digits, '-', '_' or '.', and no '.' first"
-            ));
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            return Err(format!("{ATTEMPTS_MAX} attempts have not been forgotten"));
         }
         if !start.workdir.starts_with('/') {
             return Err(format!("the working directory must be absolute, not {:?}", start.workdir));

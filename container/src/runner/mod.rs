@@ -204,7 +204,7 @@ impl Runner {
             // A server that starts a runner and ends before it connects must not leave one for ever.
             idle_since_ms: Some(boottime_ms()),
         };
-        runner.scan();
+        runner.scan()?;
         runner.sweep_images();
         runner.state.listen()?;
         let listener = runner.state.listener().expect("listen has just made it");

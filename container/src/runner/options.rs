@@ -60,6 +60,7 @@ impl Options {
             server.cannot_write(&self.policy)?;
         }
         let mut policy = Policy::read(&self.policy)?;
+        policy.exposes_none_of(&[&self.state_dir, &self.attempts_dir, &self.policy])?;
         if let Some(rootless) = rootless {
             policy.users = rootless.users;
         }

@@ -73,7 +73,7 @@ impl Runner {
     }
 
     pub(super) fn refuse(&mut self, id: Option<String>, why: String) {
-        self.tell(&Event::Refused { id, why });
+        self.tell(&Event::Refused { id, why, never_started: false });
     }
 
     /// The stub does it; should it not, the runner kills the stub.

@@ -1,20 +1,23 @@
 //! What an earlier runner left: ends that were not forgotten, stubs that live on and are adopted, and attempts whose stub is gone.
 //! Control groups without a living stub are emptied and removed.
 
-use super::Runner;
 use super::attempt::{Alive, Lent, Phase};
 use super::end::{REMOVAL_RETRY_MS_MAX, conclude};
+use super::{Runner, RunnerError};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::protocol::{Cause, End};
 use crate::record::{self, AttemptDir, StartRecord};
 use crate::slot;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Runner {
-    pub(super) fn scan(&mut self) {
+    /// An attempt whose stub cannot be told alive or dead is an error: it must neither be declared dead nor be forgotten.
+    pub(super) fn scan(&mut self) -> Result<(), RunnerError> {
         let mut ids: Vec<String> = std::fs::read_dir(&self.options.attempts_dir)
             .into_iter()
             .flatten()
@@ -25,25 +28,31 @@ impl Runner {
             let dir = AttemptDir::at(&self.options.attempts_dir, &id);
             match (dir.is_ours(), dir.is_done()) {
                 (false, _) => {}
-                (true, false) => self.recover(id, &dir),
+                (true, false) => self.recover(id, &dir).map_err(|source| RunnerError::File {
+                    action: "find the stub of",
+                    path: dir.path().to_owned(),
+                    source,
+                })?,
                 // The runner before has not got to that.
                 (true, true) => drop(dir.hand_over(self.options.server_user.map(|server| server.uid))),
             }
         }
         self.sweep();
+        Ok(())
     }
 
-    fn recover(&mut self, id: String, dir: &AttemptDir) {
-        let Ok(status) = dir.open_status() else { return };
+    fn recover(&mut self, id: String, dir: &AttemptDir) -> io::Result<()> {
+        let Ok(status) = dir.open_status() else { return Ok(()) };
         failpoint!("runner.recovering");
-        if let Some((pid, pidfd)) = living_stub(&status) {
+        if let Some((pid, pidfd)) = living_stub(&status)? {
             let record = StartRecord::read(status.as_fd());
             let slot = record.as_ref().and_then(|record| record.slot);
             slot.inspect(|number| self.slots.reserve(*number));
             let page = record.and_then(|record| self.page(&record.start.deadline_page).ok());
             let lent = Lent::Number(slot);
             let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: true, killed: None };
-            return self.watch_alive(id, alive);
+            self.watch_alive(id, alive);
+            return Ok(());
         }
         let oom_killed = self.cgroups.group(&id).oom_killed();
         let unseen = || Cause::Vanished("its stub was gone when the runner came back".to_owned());
@@ -51,6 +60,7 @@ impl Runner {
         // The lock goes before the last processes of the namespace do: the end is told once the group is empty, and not before.
         let number = self.attempts.insert(id, Phase::Removing { end, tries: 0, at_ms: 0 });
         self.remove_group(number);
+        Ok(())
     }
 
     /// Kills and removes groups that belong to no living attempt. One whose directory somebody has removed is told like any other end, once
@@ -77,6 +87,9 @@ impl Runner {
         self.leftovers.retry();
     }
 }
+
+/// Changes of hands between two looks at a lock that can be by chance.
+const LOOKS_MAX: usize = 100;
 
 /// Groups without an attempt, which an earlier runner could not remove.
 #[derive(Default)]
@@ -106,12 +119,21 @@ impl Leftovers {
 
 /// The stub that holds the lock of the attempt's status. When there is none, this process holds the lock until it closes `status`, so
 /// that a stub that is only being born finds the attempt decided.
-fn living_stub(status: &OwnedFd) -> Option<(Pid, OwnedFd)> {
-    if record::try_lock(status).ok()? {
-        return None;
+fn living_stub(status: &OwnedFd) -> io::Result<Option<(Pid, OwnedFd)>> {
+    for _ in 0..LOOKS_MAX {
+        if record::try_lock(status)? {
+            return Ok(None);
+        }
+        // It may end between two looks; then the lock can be had.
+        let Some(pid) = record::lock_holder(status)? else { continue };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => continue,
+            opened => opened?,
+        };
+        // The pid may have been another's by the time it was opened: whoever holds the lock still is who we opened.
+        if record::lock_holder(status)? == Some(pid) {
+            return Ok(Some((pid, pidfd)));
+        }
     }
-    let pid = record::lock_holder(status).ok()??;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // The pid may have been another's by the time it was opened: whoever holds the lock still is who we opened.
-    (record::lock_holder(status).ok()? == Some(pid)).then_some((pid, pidfd))
+    Err(io::Error::other("its lock is held by nobody who can be found"))
 }

@@ -118,20 +118,22 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     let _ = rustix::thread::set_name(c"shoal-stub");
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // Into the group first, so that all that follows is limited and accounted.
-    let watch = match job.ready {
-        Some(ready) => {
-            job.group.take_over(ready)?;
-            None
-        }
-        None => {
-            job.group.create()?;
-            failpoint!("stub.made_group");
-            job.group.limit(&job.start.limits)?;
-            job.group.join()?;
-            job.group.watch_oom()?
-        }
+    let mut kept = None;
+    if let Some(ready) = job.ready
+        && job.group.take_over(ready)?
+    {
+        kept = Some(ready);
+    }
+    let made = if kept.is_some() {
+        None
+    } else {
+        job.group.create()?;
+        failpoint!("stub.made_group");
+        job.group.limit(&job.start.limits)?;
+        job.group.join()?;
+        job.group.watch_oom()?
     };
-    let oom = job.ready.and_then(ReadyGroup::watch).or(watch.as_ref());
+    let oom = kept.and_then(ReadyGroup::watch).or(made.as_ref());
     failpoint!("stub.joined");
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     die_past_deadline(job);

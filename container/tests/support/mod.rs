@@ -120,9 +120,18 @@ impl TestRunner {
         let stream = wait_for("the runner to listen", || connect_as(user, &socket));
         let mut client = Client { stream, decoder: Decoder::default(), seen: Vec::new() };
         client.send(&Request::Hello { version: VERSION });
-        let Event::Welcome { version, attempts, unenforced } = client.receive("a welcome") else {
+        let Event::Welcome { version, mut attempts, mut more, unenforced } = client.receive("a welcome")
+        else {
             panic!("the first event is not a welcome");
         };
+        while more {
+            let Event::Welcome { attempts: rest, more: again, .. } = client.receive("the rest of a welcome")
+            else {
+                panic!("a welcome was begun and not ended");
+            };
+            attempts.extend(rest);
+            more = again;
+        }
         assert_eq!(version, VERSION);
         self.unenforced = unenforced;
         self.client = Some(client);
@@ -222,7 +231,7 @@ impl TestRunner {
 
     pub fn refusal(&mut self, id: &str) -> String {
         self.event(&format!("refusal of {id}"), |event| match event {
-            Event::Refused { id: Some(other), why } if other == id => Some(why.clone()),
+            Event::Refused { id: Some(other), why, .. } if other == id => Some(why.clone()),
             _ => None,
         })
     }
