@@ -17,6 +17,9 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Imports under way at once: each writes to the disk as fast as it may.
 const IMPORTS_MAX: usize = 4;
+/// Archives that this node fetches at once because it was asked to keep them; more wait so long, and then go elsewhere.
+const KEEPS_MAX: usize = 4;
+const PLACE_WAIT: Duration = Duration::from_secs(30);
 /// Messages that wait for who reads them; the sender waits beyond that.
 const MESSAGES_LEN: usize = 8;
 /// A client that sends nothing for so long has gone.
@@ -31,12 +34,14 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 pub struct ImagesRpc {
     images: Arc<Images>,
     imports: Arc<Semaphore>,
+    keeps: Arc<Semaphore>,
 }
 
 impl ImagesRpc {
     /// Of this node.
     pub fn new(images: Arc<Images>) -> ImagesRpc {
-        ImagesRpc { images, imports: Arc::new(Semaphore::new(IMPORTS_MAX)) }
+        let places = |max| Arc::new(Semaphore::new(max));
+        ImagesRpc { images, imports: places(IMPORTS_MAX), keeps: places(KEEPS_MAX) }
     }
 }
 
@@ -47,6 +52,7 @@ impl From<ImageError> for Status {
             ImageError::Refused(_) | ImageError::TooLarge { .. } | ImageError::Upload(_) => {
                 Code::InvalidArgument
             }
+            ImageError::DiskFull { .. } => Code::ResourceExhausted,
             ImageError::Used { .. } => Code::FailedPrecondition,
             ImageError::Nowhere { .. } | ImageError::NoCopy(_) | ImageError::Stopping => Code::Unavailable,
             ImageError::Damaged { .. } => Code::DataLoss,
@@ -223,7 +229,7 @@ async fn keep(
         return Err(ImageError::TooLarge { max: crate::images::archives::BYTES_MAX }.into());
     }
     let from = [Peer { name: "the importing node".to_owned(), address: request.from_address }];
-    let work = images.fetch(archive, request.archive_bytes, &from, archive);
+    let work = images.fetch(archive, request.archive_bytes, &from, archive, None);
     tokio::pin!(work);
     let mut beat = tokio::time::interval(SIGN_OF_LIFE);
     loop {
@@ -307,8 +313,15 @@ impl v1::images_server::Images for ImagesRpc {
         &self,
         request: Request<v1::KeepArchiveRequest>,
     ) -> Result<Response<Self::KeepArchiveStream>, Status> {
+        let busy = ApiError::Busy { what: "archives to keep", max: KEEPS_MAX };
+        let Ok(Ok(place)) = tokio::time::timeout(PLACE_WAIT, self.keeps.clone().acquire_owned()).await else {
+            return Err(busy.into());
+        };
         let images = self.images.clone();
-        Ok(answer(move |events| async move { keep(&images, request.into_inner(), &events).await }))
+        Ok(answer(move |events| async move {
+            let _place = place;
+            keep(&images, request.into_inner(), &events).await
+        }))
     }
 
     async fn held_archives(

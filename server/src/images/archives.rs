@@ -1,6 +1,7 @@
 //! Archives on this node's disk, by the digest of their bytes. One appears by a rename, when all of it is there, right, and on the disk.
 
 use super::ImageError;
+use crate::full_disk::{self, FREE_PERCENT_MIN};
 use sha2::{Digest as _, Sha256};
 use shoal_core::image::Digest;
 use std::collections::BTreeSet;
@@ -13,6 +14,8 @@ use std::time::{Duration, SystemTime};
 const INCOMING: &str = ".incoming-";
 /// Bytes of the largest archive: as many as an image may have unpacked.
 pub const BYTES_MAX: u64 = 16 << 30;
+/// Bytes after which the disk is looked at again.
+const LOOK_BYTES: u64 = 64 << 20;
 
 /// What marks an image whose tree the runner has; only the runner can look into its store.
 const UNPACKED: &str = ".unpacked-";
@@ -102,11 +105,21 @@ impl Archives {
         }
     }
 
-    /// A new one.
-    pub fn incoming(&self, bytes_max: u64) -> Result<Incoming<'_>, ImageError> {
+    /// A new one, of so many bytes or of at most [`BYTES_MAX`] where nobody knows yet. Refused where the disk has no room for it.
+    pub fn incoming(&self, bytes: Option<u64>) -> Result<Incoming<'_>, ImageError> {
+        self.check_room(bytes.unwrap_or(0))?;
         let path = self.dir.join(format!("{INCOMING}{}", uuid::Uuid::now_v7()));
         let file = File::options().write(true).create_new(true).open(&path).map_err(failed("make", &path))?;
-        Ok(Incoming { archives: self, path, file, hash: Sha256::new(), bytes: 0, bytes_max })
+        let bytes_max = bytes.unwrap_or(BYTES_MAX);
+        let (hash, bytes) = (Sha256::new(), 0);
+        Ok(Incoming { archives: self, path, file, hash, bytes, bytes_max, look_at: LOOK_BYTES })
+    }
+
+    /// Refuses where the disk has no room for so many bytes more.
+    fn check_room(&self, bytes: u64) -> Result<(), ImageError> {
+        let left = full_disk::free_percent_after(&self.dir, bytes);
+        let left_percent = left.map_err(failed("look at the disk of", &self.dir))?;
+        if left_percent < FREE_PERCENT_MIN { Err(ImageError::DiskFull { left_percent }) } else { Ok(()) }
     }
 }
 
@@ -118,6 +131,8 @@ pub struct Incoming<'a> {
     hash: Sha256,
     bytes: u64,
     bytes_max: u64,
+    /// At so many bytes the disk is looked at again: others write to it too.
+    look_at: u64,
 }
 
 impl Incoming<'_> {
@@ -131,6 +146,10 @@ impl Incoming<'_> {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
         if self.bytes > self.bytes_max {
             return Err(ImageError::TooLarge { max: self.bytes_max });
+        }
+        if self.bytes >= self.look_at {
+            self.look_at = self.bytes.saturating_add(LOOK_BYTES);
+            self.archives.check_room(0)?;
         }
         self.hash.update(data);
         self.file.write_all(data).map_err(failed("write", &self.path))
@@ -168,15 +187,15 @@ mod tests {
     fn an_archive_is_there_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let archives = Archives::open(dir.path()).unwrap();
-        let mut incoming = archives.incoming(10).unwrap();
+        let mut incoming = archives.incoming(Some(10)).unwrap();
         incoming.write(b"hello").unwrap();
         let digest = incoming.keep(None).unwrap();
         assert_eq!(digest.hex(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
         assert!(archives.has(digest));
-        let mut other = archives.incoming(10).unwrap();
+        let mut other = archives.incoming(Some(10)).unwrap();
         other.write(b"other").unwrap();
         assert!(matches!(other.keep(Some(digest)), Err(ImageError::Damaged { .. })));
-        let mut large = archives.incoming(10).unwrap();
+        let mut large = archives.incoming(Some(10)).unwrap();
         assert!(matches!(large.write(b"hello hello"), Err(ImageError::TooLarge { max: 10 })));
         std::mem::forget(large);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
@@ -186,5 +205,14 @@ mod tests {
         archives.remove(digest).unwrap();
         archives.remove(digest).unwrap();
         assert!(!archives.has(digest));
+    }
+
+    #[test]
+    fn what_the_disk_has_no_room_for_is_refused_before_a_byte_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let archives = Archives::open(dir.path()).unwrap();
+        let Err(full) = archives.incoming(Some(u64::MAX)) else { panic!("larger than any disk") };
+        assert_eq!(full.to_string(), "archive: must leave 10 % of the node's disk free, would leave 0 %");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

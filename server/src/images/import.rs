@@ -1,15 +1,15 @@
 //! Import: an archive comes in, is unpacked, copied to a second node, and only then known to the cluster.
 
-use super::archives::{BYTES_MAX, Incoming};
+use super::archives::Incoming;
 use super::{ImageError, Images};
 use shoal_container::image::{Format, Unpacked};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::spec::{RunAs, Unknown};
 
 impl Images {
-    /// A place for the archive.
+    /// A place for an archive whose size nobody knows yet.
     pub fn upload(&self) -> Result<Incoming<'_>, ImageError> {
-        self.archives.incoming(BYTES_MAX)
+        self.archives.incoming(None)
     }
 
     /// Imports what was uploaded. `said` is told in words what is being done.

@@ -57,7 +57,8 @@ impl Images {
             return;
         }
         let from = self.others(entry.blob).await;
-        if let Err(error) = self.fetch(entry.blob, entry.blob_bytes, &from, digest).await {
+        if let Err(error) = self.fetch(entry.blob, entry.blob_bytes, &from, digest, Some(&self.fetches)).await
+        {
             tracing::warn!(%digest, %error, "archive that this node should keep not fetched");
         }
     }

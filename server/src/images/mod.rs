@@ -15,6 +15,7 @@ pub mod records;
 pub mod remove;
 pub mod resolve;
 
+use crate::full_disk::FREE_PERCENT_MIN;
 use crate::runner::Runner;
 use crate::runner::images::UnpackError;
 use crate::seam::Insight;
@@ -26,7 +27,11 @@ use shoal_store::port::{Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// Archives that a node fetches for itself at once.
+const FETCHES_MAX: usize = 4;
 
 /// Why something with an image failed. Its `Display` is what users read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,12 @@ pub enum ImageError {
     TooLarge {
         /// The limit.
         max: u64,
+    },
+    /// The disk would be too full with it.
+    #[error("archive: must leave {FREE_PERCENT_MIN} % of the node's disk free, would leave {left_percent} %")]
+    DiskFull {
+        /// What would be free.
+        left_percent: u64,
     },
     /// Tasks need it.
     #[error("image {image:?} is used by {count} tasks that have not ended, such as {}", .task.short())]
@@ -124,6 +135,8 @@ pub struct Images {
     pub(crate) stop: CancellationToken,
     /// Where others reach this node.
     pub(crate) address: String,
+    /// Archives that this node fetches for itself at once; more wait.
+    fetches: Semaphore,
     state: Mutex<State>,
 }
 
@@ -161,7 +174,8 @@ impl Images {
         stop: CancellationToken,
     ) -> Arc<Images> {
         let state = Mutex::default();
-        Arc::new(Images { store, insight, runner, archives, wall, stop, address, state })
+        let fetches = Semaphore::new(FETCHES_MAX);
+        Arc::new(Images { store, insight, runner, archives, wall, stop, address, fetches, state })
     }
 
     /// How far the fetch of an image is, by its digest; `None` when none is under way.

@@ -7,6 +7,7 @@ use shoal_core::{features, rendezvous};
 use shoal_proto::v1::{self, images_client::ImagesClient};
 use std::cmp::Reverse;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -58,12 +59,14 @@ impl Images {
     }
 
     /// Makes this node have an archive: from the first peer that has it. One fetch at a time for each archive; `progress` is kept under `image`.
+    /// Of `places`, if any, it waits for one.
     pub async fn fetch(
         &self,
         archive: Digest,
         bytes: u64,
         from: &[Peer],
         image: Digest,
+        places: Option<&Semaphore>,
     ) -> Result<(), ImageError> {
         let turn = self.turn(Work::Archive, archive);
         let _mine = turn.lock().await;
@@ -72,12 +75,18 @@ impl Images {
             self.archives.touch(archive);
             return Ok(());
         }
+        // Only now: who waits for a turn that somebody else has keeps no place from others.
+        let _place = match places {
+            Some(places) => Some(places.acquire().await.map_err(|_| ImageError::Stopping)?),
+            None => None,
+        };
         let mut why = Vec::new();
         for peer in from {
             let fetched = self.fetch_from(archive, bytes, peer, image).await;
             self.state().progress.remove(&image);
             match fetched {
                 Ok(()) => return Ok(()),
+                Err(error @ ImageError::DiskFull { .. }) => return Err(error),
                 Err(error) => why.push(format!("{}: {error}", peer.name)),
             }
         }
@@ -95,13 +104,14 @@ impl Images {
         image: Digest,
     ) -> Result<(), ImageError> {
         let said = |status: Status| ImageError::Upload(status.message().to_owned());
+        // Before a peer is asked: where there is no room here, none of them can help.
+        let mut incoming = self.archives.incoming(Some(bytes))?;
         let mut client = connect(&peer.address).await.map_err(said)?;
         let request = v1::FetchArchiveRequest { archive: archive.to_string() };
         let silent = |_| ImageError::Upload(format!("sent nothing for {SILENCE_MAX:?}"));
         let answer =
             tokio::time::timeout(SILENCE_MAX, client.fetch_archive(request)).await.map_err(silent)?;
         let mut chunks = answer.map_err(said)?.into_inner();
-        let mut incoming = self.archives.incoming(bytes)?;
         loop {
             let next = tokio::time::timeout(SILENCE_MAX, chunks.message()).await.map_err(silent)?;
             let Some(chunk) = next.map_err(said)? else { break };

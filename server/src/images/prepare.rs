@@ -19,7 +19,7 @@ impl Images {
         }
         if !self.archives.has(entry.blob) {
             let from = self.others(entry.blob).await;
-            self.fetch(entry.blob, entry.blob_bytes, &from, digest).await?;
+            self.fetch(entry.blob, entry.blob_bytes, &from, digest, Some(&self.fetches)).await?;
         }
         self.archives.touch(entry.blob);
         self.archives.mark_unpacked(digest, true)?;

@@ -10,6 +10,7 @@ pub mod send;
 
 use super::file::open_plain;
 use super::packed::Packed;
+use crate::full_disk::{self, FREE_PERCENT_MIN};
 use rustix::fs::OFlags;
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::rendezvous;
@@ -21,8 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// Of the file system must be free for a copy to be taken: a peer's logs are the first thing that a full disk can do without.
-const FREE_PERCENT_MIN: u64 = 10;
 /// A copy that is not whole yet begins so; no attempt's name does.
 const TEMPORARY: char = '.';
 
@@ -121,8 +120,9 @@ impl Copies {
         if used.saturating_add(bytes) > self.bytes_max {
             return Err(RefusedCopy::Full { used, asked: bytes, max: self.bytes_max });
         }
-        let disk = rustix::fs::statvfs(&self.dir).map_err(|error| self.failed(error.into()))?;
-        if disk.f_bavail.saturating_mul(100) < disk.f_blocks.saturating_mul(FREE_PERCENT_MIN) {
+        // A peer's logs are the first thing that a full disk can do without.
+        let free = full_disk::free_percent_after(&self.dir, 0).map_err(|error| self.failed(error))?;
+        if free < FREE_PERCENT_MIN {
             return Err(RefusedCopy::DiskFull);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
