@@ -37,9 +37,9 @@ pub fn mount(job: &Job<'_>, sources: &[OwnedFd], root: BorrowedFd<'_>) -> Result
         let attributes = if bind.writable { SCRATCH } else { SEALED };
         let shown = match bind.map {
             Some(map) => mounts::mapped_view(source.as_fd(), attributes, map),
-            None => mounts::view(source.as_fd(), attributes, true),
+            None => mounts::view(source.as_fd(), attributes, true).map_err(Into::into),
         };
-        shown.and_then(|shown| attach(shown.as_fd(), target.as_fd())).step(step())?;
+        attach(shown.step(step())?.as_fd(), target.as_fd()).step(step())?;
     }
     Ok(())
 }

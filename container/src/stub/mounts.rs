@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
 };
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -90,9 +91,14 @@ pub fn mapped_view(
     source: BorrowedFd<'_>,
     attributes: MountAttrFlags,
     map: BorrowedFd<'_>,
-) -> rustix::io::Result<OwnedFd> {
+) -> io::Result<OwnedFd> {
     let tree = view(source, attributes, false)?;
-    sys::map_mount(&tree, map).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    sys::map_mount(&tree, map).map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL | libc::EPERM | libc::EOPNOTSUPP) => {
+            io::Error::new(io::ErrorKind::Unsupported, "its file system cannot show files as another user's")
+        }
+        _ => error,
+    })?;
     Ok(tree)
 }
 

@@ -10,6 +10,7 @@ use super::{Job, Tree, binds, devices, overlay, proc, workdir};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, UnmountFlags};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -72,10 +73,10 @@ fn scratch(job: &Job<'_>) -> Result<OwnedFd, SetupError> {
 fn tree_root(job: &Job<'_>, tree: &Tree<'_>, scratch: OwnedFd) -> Result<Built, SetupError> {
     let step = || format!("open the root {}", tree.path.display());
     let source = mounts::open_host(tree.path).step(step())?;
-    let plain = || view(source.as_fd(), SEALED, false);
+    let plain = || Ok(view(source.as_fd(), SEALED, false)?);
     let shown = match tree.map.map(|map| mounts::mapped_view(source.as_fd(), SEALED, map)) {
         // Not every file system can show other owners; what is only read is shown with those it has.
-        Some(Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP)) if !tree.writable => plain(),
+        Some(Err(error)) if error.kind() == io::ErrorKind::Unsupported && !tree.writable => plain(),
         Some(mapped) => mapped,
         None => plain(),
     };
