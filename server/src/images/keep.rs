@@ -1,10 +1,11 @@
 //! Keeps this node's part of the images: fetches archives that it should keep, lets go of those that are removed, and holds the whole below its cap.
 
 use super::peers::COPIES;
+use super::records::Listed;
 use super::{ImageError, Images, Work};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_store::record::Stored;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -42,8 +43,9 @@ impl Images {
         if !self.insight.nodes().await.iter().any(|node| node.id == me) {
             return Ok(());
         }
-        let all = self.all().await?;
-        self.let_go(&all).await?;
+        let listed = self.listed().await?;
+        self.let_go(&listed).await?;
+        let all = listed.images;
         self.make_room(&all, cap_bytes).await?;
         for (digest, stored) in &all {
             self.keep(*digest, &stored.value).await;
@@ -76,17 +78,17 @@ impl Images {
     }
 
     /// Lets go of what the cluster has forgotten. Trees go when nothing here uses them any more.
-    async fn let_go(&self, all: &[(Digest, Stored<ImageEntry>)]) -> Result<(), ImageError> {
-        let archives: BTreeSet<Digest> = all.iter().map(|(_, stored)| stored.value.blob).collect();
-        for (archive, _, age) in self.archives.list()? {
-            let wanted = archives.contains(&archive) || self.state().importing.contains(&archive);
-            if !wanted && age > ORPHAN_AGE {
+    async fn let_go(&self, listed: &Listed) -> Result<(), ImageError> {
+        let here = self.archives.list()?;
+        let forgotten = listed.forgotten_archives(here.iter().map(|(archive, ..)| *archive).collect());
+        for (archive, _, age) in here {
+            let unwanted = forgotten.contains(&archive) && !self.state().importing.contains(&archive);
+            if unwanted && age > ORPHAN_AGE {
                 self.archives.remove(archive)?;
                 tracing::info!(%archive, "archive of a removed image let go");
             }
         }
-        let images: BTreeSet<Digest> = all.iter().map(|(digest, _)| *digest).collect();
-        let gone: Vec<Digest> = self.archives.unpacked()?.difference(&images).copied().collect();
+        let gone = listed.forgotten_images(self.archives.unpacked()?);
         if gone.is_empty() {
             return Ok(());
         }
