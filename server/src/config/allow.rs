@@ -19,6 +19,8 @@ const PIDS_MAX: u32 = 65_536;
 const IO_MIN: ByteSize = ByteSize::kib(64);
 /// Each container takes so many user ids.
 const IDS_OF_A_CONTAINER: u32 = 65_536;
+/// Images have one such share for themselves, and one container at least must have another.
+const IDS_MIN: u32 = 2 * IDS_OF_A_CONTAINER;
 /// The kernel's own, or made anew in each container: not to be seen by another name.
 const NEVER_MOUNTED: [&str; 3] = ["/dev", "/proc", "/sys"];
 
@@ -176,14 +178,14 @@ fn users(given: Option<&str>) -> Result<UserRange, ConfigError> {
     match parsed {
         Some((first, count))
             if first >= IDS_OF_A_CONTAINER
-                && count >= IDS_OF_A_CONTAINER
+                && count >= IDS_MIN
                 && u32::checked_add(first, count).is_some() =>
         {
             Ok(UserRange { first, count })
         }
         _ => Err(bad(
             "--user-range",
-            "must be FIRST:COUNT, both at least 65536 and together below 4294967296",
+            "must be FIRST:COUNT, at least 65536 and at least 131072, together below 4294967296",
             text,
         )),
     }
@@ -267,13 +269,13 @@ mod tests {
             error(&["--task-io-max", "1KiB"]),
             "--task-io-max: must be at least 64.0 KiB, was 1.0 KiB"
         );
-        for range in ["5", "0:65536", "65536:9", "4294901760:65536", "x:y"] {
+        for range in ["5", "0:131072", "65536:9", "65536:131071", "4294836224:131072", "x:y"] {
             assert!(
                 error(&["--user-range", range]).starts_with("--user-range: must be FIRST:COUNT"),
                 "{range}"
             );
         }
-        let config = flags(&["--user-range", "100000:65536"]).validate().unwrap();
-        assert_eq!(config.policy().users, UserRange { first: 100_000, count: 65_536 });
+        let config = flags(&["--user-range", "100000:131072"]).validate().unwrap();
+        assert_eq!(config.policy().users, UserRange { first: 100_000, count: 131_072 });
     }
 }
