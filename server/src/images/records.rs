@@ -8,7 +8,7 @@ use shoal_store::record::{self, Stored};
 use std::collections::BTreeSet;
 
 /// Tries to write a record that others write as well.
-const TRIES_MAX: u32 = 5;
+pub(super) const TRIES_MAX: u32 = 5;
 
 /// The images in the store, as far as this program can read them.
 #[derive(Debug, Default)]
@@ -63,18 +63,21 @@ impl Images {
 
     /// One image by its digest.
     pub async fn by_digest(&self, digest: Digest) -> Result<Option<ImageEntry>, ImageError> {
+        Ok(self.stored(digest).await?.map(|stored| stored.value))
+    }
+
+    async fn stored(&self, digest: Digest) -> Result<Option<Stored<ImageEntry>>, ImageError> {
         let (kv, _) = self.store.get(&Key::Image(digest).to_string()).await?;
-        Ok(kv.map(|kv| record::decode_kv::<ImageEntry>(&kv)).transpose()?.map(|stored| stored.value))
+        Ok(kv.map(|kv| record::decode_kv::<ImageEntry>(&kv)).transpose()?)
     }
 
     /// One image by its name or digest. Of several with the name, the one whose record changed last has it.
-    pub async fn find(&self, image: &str) -> Result<Option<(Digest, ImageEntry)>, ImageError> {
+    pub async fn find(&self, image: &str) -> Result<Option<(Digest, Stored<ImageEntry>)>, ImageError> {
         if let Ok(digest) = image.parse() {
-            return Ok(self.by_digest(digest).await?.map(|entry| (digest, entry)));
+            return Ok(self.stored(digest).await?.map(|stored| (digest, stored)));
         }
         let named = self.all().await?.into_iter().filter(|(_, stored)| stored.value.name == image);
-        let last = named.max_by_key(|(_, stored)| stored.mod_revision);
-        Ok(last.map(|(digest, stored)| (digest, stored.value)))
+        Ok(named.max_by_key(|(_, stored)| stored.mod_revision))
     }
 
     /// Writes the record of an image that was imported. One that is there keeps when it was created, and its name if no new one is given.

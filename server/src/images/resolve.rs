@@ -29,7 +29,8 @@ impl Images {
             let task = &mut tasks[*index];
             let name = earlier.get(index).filter(|root| image::is_image(root)).unwrap_or(&task.root).clone();
             if !found.contains_key(&name) {
-                found.insert(name.clone(), self.find(&name).await?);
+                let image = self.find(&name).await?;
+                found.insert(name.clone(), image.map(|(digest, stored)| (digest, stored.value)));
             }
             match found.get(&name).and_then(Option::as_ref) {
                 Some((digest, entry)) => fill_in(task, *digest, entry),
