@@ -89,7 +89,7 @@ pub struct Flags {
     /// Bytes of copies of other nodes' logs that this node keeps; 0 keeps none
     #[arg(long, env = "SHOALD_LOG_COPIES_MAX", value_name = "SIZE", default_value = "10GiB")]
     pub log_copies_max: ByteSize,
-    /// Disk that archives and unpacked images may take; what was not needed for longest goes first
+    /// Disk for images beyond which unpacked ones that no task uses, and archives that two other nodes keep, are removed; what was not needed for longest goes first. With one or two nodes all archives stay
     #[arg(long, env = "SHOALD_IMAGE_CACHE", value_name = "SIZE", default_value = "20GiB")]
     pub image_cache: ByteSize,
     /// How long a task and its log are kept after its end (the same on all nodes)
