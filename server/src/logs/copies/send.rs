@@ -49,7 +49,7 @@ pub struct Sender {
     stop: CancellationToken,
     /// When each node was last alive, by name.
     seen: HashMap<String, Instant>,
-    /// It was said that nobody takes copies; not said again until somebody does.
+    /// It was said that copies are refused; not said again until all are taken.
     refused: bool,
 }
 
@@ -135,7 +135,7 @@ impl Sender {
 
     fn say_refused(&mut self, logs: usize) {
         if !std::mem::replace(&mut self.refused, true) {
-            tracing::warn!(logs, "no peer takes copies of logs; they are offered again later");
+            tracing::warn!(logs, "logs that no peer takes a copy of; they are offered again later");
         }
     }
 
@@ -157,6 +157,9 @@ impl Sender {
                 let left = self.push.give_all(BTreeMap::from([(address.clone(), batch.to_vec())])).await;
                 if !left.is_empty() {
                     self.say_refused(left.len());
+                }
+                // One that takes none of so many takes none of the rest either; a single log that it refuses says nothing of the others.
+                if left.len() == batch.len() {
                     break;
                 }
             }

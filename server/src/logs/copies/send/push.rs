@@ -1,6 +1,7 @@
 //! The calls to peers.
 
 use super::batch;
+use crate::api::error::ApiError;
 use crate::logs::peer;
 use futures::channel::mpsc;
 use shoal_core::id::AttemptId;
@@ -8,8 +9,9 @@ use shoal_proto::v1::{self, peer_client::PeerClient};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// For the answer to a question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,16 +54,16 @@ impl Push {
             calls.push(async move {
                 let given = match client {
                     Ok(client) => give(client, &dir, &attempts).await,
-                    Err(status) => Err((0, status)),
+                    Err(status) => Given { left: attempts, gave_up: Some(status) },
                 };
-                (given, address, attempts)
+                (given, address)
             });
         }
         let mut left = Vec::new();
-        for (given, address, attempts) in futures::future::join_all(calls).await {
-            if let Err((taken, status)) = given {
+        for (given, address) in futures::future::join_all(calls).await {
+            left.extend(given.left);
+            if let Some(status) = given.gave_up {
                 self.failed(&address, &status);
-                left.extend(&attempts[taken..]);
             }
         }
         left
@@ -82,32 +84,131 @@ impl Push {
     }
 }
 
-/// Call after call until the peer has them all; or how many it has, and why no more.
-async fn give(
-    mut client: PeerClient<Channel>,
-    dir: &Path,
-    attempts: &[AttemptId],
-) -> Result<(), (usize, Status)> {
-    let mut taken = 0;
-    while taken < attempts.len() {
-        let (pieces, stream) = mpsc::channel(PIECES_AHEAD);
-        let feeding = batch::feed(dir, &attempts[taken..], pieces);
-        let call = async {
-            let (answer, fed) = tokio::join!(client.keep_logs(stream), feeding);
-            answer.map(|_| fed)
-        };
-        match in_time(BATCH_TIMEOUT, call).await {
-            // A disk that does not give the first of them. The next pass tries again.
-            Ok(0) => return Err((taken, Status::internal("logs not read"))),
-            Ok(fed) => taken += fed,
-            Err(status) => return Err((taken, status)),
+/// What came of giving a peer some logs.
+#[derive(Debug, Default)]
+struct Given {
+    /// Not taken.
+    left: Vec<AttemptId>,
+    /// Why the peer was given no more of them.
+    gave_up: Option<Status>,
+}
+
+/// Call after call until the peer has been given them all, or is in trouble. A call ends with the first log that is refused, whichever that was: those of
+/// a failed call go one by one, so that none stands in the way of the others.
+async fn give(mut client: PeerClient<Channel>, dir: &Path, attempts: &[AttemptId]) -> Given {
+    let mut given = Given::default();
+    let (mut done, mut one_by_one_to) = (0, 0);
+    while done < attempts.len() {
+        let to = if done < one_by_one_to { done + 1 } else { attempts.len() };
+        let (fed, answer) = call(&mut client, dir, &attempts[done..to]).await;
+        match answer {
+            Ok(()) => done += fed,
+            Err(status) if !is_about_a_log(&status) => {
+                given.left.extend(&attempts[done..]);
+                given.gave_up = Some(status);
+                return given;
+            }
+            Err(status) if to == done + 1 => {
+                tracing::debug!(attempt = %attempts[done], %status, "log refused by a peer");
+                given.left.push(attempts[done]);
+                done = to;
+            }
+            // The peer may have read less than was fed, never more.
+            Err(_) => one_by_one_to = done + fed + 1,
         }
     }
-    Ok(())
+    given
+}
+
+/// One call with as many of these as fit; how many were fed into it.
+async fn call(
+    client: &mut PeerClient<Channel>,
+    dir: &Path,
+    attempts: &[AttemptId],
+) -> (usize, Result<(), Status>) {
+    let (pieces, stream) = mpsc::channel(PIECES_AHEAD);
+    let feeding = batch::feed(dir, attempts, pieces);
+    let both = async { tokio::join!(client.keep_logs(stream), feeding) };
+    match tokio::time::timeout(BATCH_TIMEOUT, both).await {
+        // A disk that does not give the first of them. The next pass tries again.
+        Ok((Ok(_), 0)) => (0, Err(Status::data_loss("log not read"))),
+        Ok((answer, fed)) => (fed, answer.map(drop)),
+        Err(_) => (0, Err(Status::deadline_exceeded("no answer in time"))),
+    }
+}
+
+/// Whether a log was refused, rather than the peer in trouble or busy: another log may be taken.
+fn is_about_a_log(status: &Status) -> bool {
+    let busy = ApiError::Busy { what: "", max: 0 };
+    let is_busy = || status.get_details_error_info().is_some_and(|info| info.reason == busy.reason());
+    matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted | Code::DataLoss) && !is_busy()
 }
 
 async fn in_time<T>(limit: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     tokio::time::timeout(limit, call)
         .await
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::copies::Copies;
+    use crate::logs::copies::keep::Keeper;
+    use shoal_core::id::TaskId;
+    use shoal_proto::v1::peer_server::PeerServer;
+    use std::sync::Arc;
+    use tokio::net::TcpListener;
+    use uuid::Uuid;
+
+    /// A peer that keeps what it is given there, and where it answers.
+    async fn peer(copies: Arc<Copies>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let incoming = futures::stream::unfold(listener, |listener| async {
+            Some((listener.accept().await.map(|(stream, _)| stream), listener))
+        });
+        let server = tonic::transport::Server::builder().add_service(PeerServer::new(Keeper::new(copies)));
+        tokio::spawn(server.serve_with_incoming(incoming));
+        address
+    }
+
+    /// Text that does not get smaller.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let hashed = |n: u64| Uuid::new_v5(&Uuid::NAMESPACE_OID, &n.to_le_bytes()).into_bytes();
+        (0..).flat_map(hashed).take(bytes).collect()
+    }
+
+    #[tokio::test]
+    async fn logs_that_are_refused_do_not_keep_the_others_of_their_batch_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let copies = Arc::new(Copies::open(dir.path().join("copies"), 3000).unwrap());
+        let address = peer(copies.clone()).await;
+        let attempts: Vec<AttemptId> =
+            (1..=8).map(|n| AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }).collect();
+        let too_large = [attempts[0], attempts[3], attempts[7]];
+        for attempt in &attempts {
+            let directory = dir.path().join("attempts").join(attempt.to_string());
+            std::fs::create_dir_all(&directory).unwrap();
+            let bytes = if too_large.contains(attempt) { 3500 } else { 10 };
+            std::fs::write(directory.join("log"), noise(bytes)).unwrap();
+        }
+        let mut push = Push::new(dir.path().join("attempts"));
+        let left = push.give_all(BTreeMap::from([(address.clone(), attempts.clone())])).await;
+        assert_eq!(left, too_large);
+        for attempt in &attempts {
+            assert_eq!(copies.has(*attempt), !too_large.contains(attempt), "{attempt}");
+        }
+        assert!(push.clients.contains_key(&address), "the peer itself is well");
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let left = push.give_all(BTreeMap::from([(gone, attempts.clone())])).await;
+        assert_eq!(left, attempts, "one that does not answer is asked once");
+    }
+
+    #[test]
+    fn a_peer_that_is_busy_refuses_no_log() {
+        let busy = ApiError::Busy { what: "streams of copied logs", max: 4 };
+        assert!(!is_about_a_log(&busy.into()) && !is_about_a_log(&Status::unavailable("gone")));
+        assert!(is_about_a_log(&Status::resource_exhausted("copies of logs take too much")));
+    }
 }
