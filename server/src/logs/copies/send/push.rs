@@ -159,18 +159,20 @@ mod tests {
     use shoal_proto::v1::peer_server::PeerServer;
     use std::sync::Arc;
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
     use uuid::Uuid;
 
-    /// A peer that keeps what it is given there, and where it answers.
-    async fn peer(copies: Arc<Copies>) -> String {
+    /// Where a peer answers that keeps what it is given there, as long as it is held.
+    async fn peer(copies: Arc<Copies>) -> (String, JoinSet<Result<(), tonic::transport::Error>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let incoming = futures::stream::unfold(listener, |listener| async {
             Some((listener.accept().await.map(|(stream, _)| stream), listener))
         });
         let server = tonic::transport::Server::builder().add_service(PeerServer::new(Keeper::new(copies)));
-        tokio::spawn(server.serve_with_incoming(incoming));
-        address
+        let mut running = JoinSet::new();
+        running.spawn(server.serve_with_incoming(incoming));
+        (address, running)
     }
 
     /// Text that does not get smaller.
@@ -183,7 +185,7 @@ mod tests {
     async fn logs_that_are_refused_do_not_keep_the_others_of_their_batch_out() {
         let dir = tempfile::tempdir().unwrap();
         let copies = Arc::new(Copies::open(dir.path().join("copies"), 3000).unwrap());
-        let address = peer(copies.clone()).await;
+        let (address, _running) = peer(copies.clone()).await;
         let attempts: Vec<AttemptId> =
             (1..=8).map(|n| AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }).collect();
         let too_large = [attempts[0], attempts[3], attempts[7]];
