@@ -9,7 +9,7 @@ use shoal_container::protocol::{Cause, Mount, Net, Request, Root, Start, User};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
-use support::{TestRunner, write_policy};
+use support::{TestRunner, shows_other_owners, write_policy};
 
 /// The user of the host that a shared directory belongs to.
 const OWNER: u32 = 4242;
@@ -17,7 +17,7 @@ const OWNER: u32 = 4242;
 #[test]
 fn root_inside_owns_the_root_file_system_and_is_nobody_outside() {
     let mut runner = TestRunner::new();
-    if !shows_other_owners(&runner) {
+    if !shows_other_owners(runner.dir.path()) {
         return;
     }
     std::fs::write(runner.path("root/etc/secret"), "s3cret").unwrap();
@@ -37,7 +37,7 @@ fn root_inside_owns_the_root_file_system_and_is_nobody_outside() {
 #[test]
 fn an_image_is_writable_everywhere_and_stays_as_it_is() {
     let mut runner = TestRunner::new();
-    if !shows_other_owners(&runner) {
+    if !shows_other_owners(runner.dir.path()) {
         return;
     }
     let digest = "5".repeat(64);
@@ -100,7 +100,7 @@ fn two_containers_at_once_are_different_users_of_the_host() {
 #[test]
 fn an_allowed_directory_is_shared_as_its_owner_and_writable_only_where_both_say_so() {
     let mut runner = TestRunner::new();
-    if !shows_other_owners(&runner) {
+    if !shows_other_owners(runner.dir.path()) {
         return;
     }
     let shared = shared_directory(&runner, OWNER);
@@ -242,24 +242,6 @@ fn limits_are_tightened_and_never_loosened() {
     start.limits.open_files = u32::MAX;
     let most: u64 = runner.output_of(start).trim().parse().unwrap();
     assert!(most <= own.max(most_files()), "{most}");
-}
-
-/// Whether the file system of the tests can be mounted with other owners. A tmpfs can from Linux 6.3 on.
-fn shows_other_owners(runner: &TestRunner) -> bool {
-    const TMPFS: u64 = 0x0102_1994;
-    let system = rustix::system::uname();
-    let mut release =
-        system.release().to_str().unwrap().split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
-    let release = (release.next().unwrap(), release.next().unwrap());
-    let tmpfs = rustix::fs::statfs(runner.dir.path()).unwrap().f_type as u64 == TMPFS;
-    if tmpfs && release < (6, 3) {
-        eprintln!(
-            "skipped: a tmpfs of Linux {}.{} cannot show files as another user's",
-            release.0, release.1
-        );
-        return false;
-    }
-    true
 }
 
 fn most_files() -> u64 {

@@ -150,7 +150,7 @@ impl Disk {
         std::fs::create_dir(&mount).unwrap();
         let [image, path] = [&image, &mount].map(|path| path.to_str().unwrap());
         let mounted = run("mkfs.ext4", &["-q", "-F", image]) && run("mount", &["-o", "loop", image, path]);
-        mounted.then_some(Disk { mount })
+        mounted.then(|| Disk { mount })
     }
 
     fn set_frozen(&self, frozen: bool) {

@@ -51,6 +51,12 @@ pub const MODES: [Mode; 7] = [
     Mode { name: "rootless_host", host: true, image: false, user: User::NOBODY, rootless: true },
 ];
 
+/// Those that this machine can have: not images where the tests' file system cannot show files as another user's.
+pub fn modes() -> impl Iterator<Item = Mode> {
+    let images = crate::support::shows_other_owners(&std::env::temp_dir());
+    MODES.into_iter().filter(move |mode| images || !mode.image)
+}
+
 /// What succeeds where stub and task are one user to the kernel, and harms the container alone: it may end by it.
 pub const WITHOUT_IDS: [&str; 5] = [
     "signals::kill_or_stop_the_stub",

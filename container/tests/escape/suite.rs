@@ -1,6 +1,6 @@
 //! The suite: a trial for each attempt in each kind of container, a trial for each control, and what is looked at from outside.
 
-use super::arena::{Arena, IN_PRIVATE_LAYER, MODES, WITHOUT_IDS, capable};
+use super::arena::{Arena, IN_PRIVATE_LAYER, WITHOUT_IDS, capable, modes};
 use super::attempt::{Control, Outcome};
 use super::{attempts, outside};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -49,7 +49,7 @@ pub fn with_arena_of<T>(rootless: bool, action: impl FnOnce(&mut Arena) -> T) ->
 }
 
 fn inside() -> Vec<Trial> {
-    let pairs = MODES.into_iter().flat_map(|mode| attempts::all().map(move |attempt| (mode, attempt)));
+    let pairs = modes().flat_map(|mode| attempts::all().map(move |attempt| (mode, attempt)));
     pairs
         .map(|(mode, attempt)| {
             let name = format!("{}::{}", mode.name, attempt.name);
@@ -131,7 +131,7 @@ fn summary() {
     println!(
         "escape suite: {} attempts in {} kinds of containers: {} held, {} skipped; {} controls succeeded, {uncontrolled} attempts have none",
         attempts::all().count(),
-        MODES.len(),
+        modes().count(),
         tally.held,
         tally.skipped.len(),
         tally.controls,

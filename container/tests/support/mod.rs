@@ -444,6 +444,24 @@ pub fn busybox_root(root: &Path) {
     std::fs::write(root.join("etc/not-executable"), "x").unwrap();
 }
 
+/// Whether the file system of a directory can be mounted with other owners. A tmpfs can from Linux 6.3 on.
+pub fn shows_other_owners(dir: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    let system = rustix::system::uname();
+    let mut release =
+        system.release().to_str().unwrap().split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let release = (release.next().unwrap(), release.next().unwrap());
+    let tmpfs = rustix::fs::statfs(dir).unwrap().f_type as u64 == TMPFS;
+    if tmpfs && release < (6, 3) {
+        eprintln!(
+            "skipped: a tmpfs of Linux {}.{} cannot show files as another user's",
+            release.0, release.1
+        );
+        return false;
+    }
+    true
+}
+
 /// Asks again until there is an answer. There is no event to wait on for what these tests look at from outside.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience();

@@ -1,14 +1,14 @@
 //! After everything that was tried inside: the host.
 
 use super::trial;
-use crate::escape::arena::MODES;
+use crate::escape::arena::modes;
 use crate::escape::suite::{with_arena, with_arena_of};
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("host::is_as_it_was_before_all_attempts", || {
-            for mode in MODES {
+            for mode in modes() {
                 with_arena_of(mode.rootless, |arena| {
                     arena.results(mode);
                     arena.assert_host_unchanged();
