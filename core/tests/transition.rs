@@ -208,7 +208,10 @@ fn an_image_that_is_gone_ends_the_task_at_once_with_the_reason() {
     let first = after(&queued_task(1), &steal(1));
     let ended = after(&first, &finish(1, 1, Outcome::NoImage("no image \"sha256:1\"".to_owned())));
     let TaskState::Failed { failure } = &ended.state else { panic!("{ended:?}") };
-    assert_eq!((failure.kind.clone(), failure.message.as_str()), (FailureKind::Launch, "no image \"sha256:1\""));
+    assert_eq!(
+        (failure.kind.clone(), failure.message.as_str()),
+        (FailureKind::Launch, "no image \"sha256:1\"")
+    );
 }
 
 #[test]
