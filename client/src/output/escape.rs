@@ -2,7 +2,7 @@
 //! log can move the cursor, change the title, write to the clipboard, or hide what stands in it.
 //!
 //! Works on a stream: however the bytes are cut into pieces, the result is the same. What is held back at the end of a piece (a sequence that may
-//! yet be a colour, half a character, a carriage return) is at most [`HELD_BYTES_MAX`] long.
+//! yet be a colour, half a character, a carriage return) is at most `HELD_BYTES_MAX` long.
 
 use std::io::Write as _;
 
