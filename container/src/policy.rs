@@ -20,7 +20,8 @@ pub const USERS_COUNT: u32 = 4096 * 65536;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Directories that may be an attempt's root.
+    /// Directories that may be an attempt's root. They hold no socket on which a service of the host listens: a task could hand it a socket of its
+    /// network, which is lent again.
     pub roots: Vec<PathBuf>,
     /// Whether the host's own system may be one.
     pub host_root: bool,
