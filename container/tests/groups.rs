@@ -21,7 +21,7 @@ fn limits_are_set_in_the_kernel_while_a_task_runs() {
     let memory = (48 << 20).to_string();
     let wanted: &[(&str, &str)] = if unified() {
         &[
-            ("cpu.max", "150000 100000"),
+            ("cpu.max", "15000 10000"),
             ("cpu.weight", "59"),
             ("memory.max", &memory),
             ("memory.swap.max", "0"),
@@ -30,8 +30,8 @@ fn limits_are_set_in_the_kernel_while_a_task_runs() {
         ]
     } else {
         &[
-            ("cpu.cfs_quota_us", "150000"),
-            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "15000"),
+            ("cpu.cfs_period_us", "10000"),
             ("cpu.shares", "1536"),
             ("memory.limit_in_bytes", &memory),
             ("pids.max", "8"),

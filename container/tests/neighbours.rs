@@ -1,5 +1,5 @@
-//! Bad neighbours: while one task does its worst inside its limits, how long do other tasks take to start and end? Each kind is measured beside a quiet
-//! measurement taken just before, and the table says both:
+//! Bad neighbours: while one task does its worst inside its limits, how long do other tasks take to start and end? Quiet and disturbed starts are measured
+//! in turns, a few of each at a time, so that whatever else the machine does meets both alike; the table says both:
 //! `cargo test --release -p shoal-container --test neighbours -- --nocapture`, on a quiet machine, gives the figures of docs/benchmarks.md
 //! (`SHOAL_NEIGHBOUR_STARTS` sets the number of starts for each, `SHOAL_NEIGHBOUR` chooses one kind).
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,9 @@ use support::{TestRunner, slowness};
 
 /// Starts for each measurement in a test run: enough for its limit, which is loose.
 const STARTS: usize = 60;
-/// Starts that are not measured after the neighbour has started, until it is at its worst.
+/// Starts of one turn.
+const TURN: usize = 20;
+/// Starts that are not measured after the neighbour has started, until it is at its worst; nor after it has gone.
 const LEAD: usize = 10;
 /// How much longer the slowest hundredth of starts may take beside a bad neighbour. The goal, on a quiet machine, is 2; a test shares its machine with
 /// other tests, which the quiet measurement may just have missed, so it also gets some time for nothing: it finds neighbours that hold others up for
@@ -47,7 +49,6 @@ const BAD: [(&str, &str); 7] = [
 fn a_task_starts_nearly_as_fast_beside_a_bad_neighbour() {
     let starts = std::env::var("SHOAL_NEIGHBOUR_STARTS").map_or(STARTS, |text| text.parse().unwrap());
     let mut street = Street { runner: TestRunner::new(), next: 0, bad: None, ended: 0 };
-    street.measure(LEAD);
     println!(
         "{:<18} {:>22} {:>22} {:>8} {:>8}",
         "neighbour", "quiet median / p99 ms", "beside it, ms", "p99 is", "its ends"
@@ -55,16 +56,13 @@ fn a_task_starts_nearly_as_fast_beside_a_bad_neighbour() {
     let mut wrong = Vec::new();
     let only = std::env::var("SHOAL_NEIGHBOUR").ok();
     for (name, script) in BAD.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
-        let quiet = street.measure(starts);
-        street.move_in(script);
-        street.measure(LEAD);
-        let beside = street.measure(starts);
-        let ended = street.move_out();
+        let (quiet, beside) = street.compare(script, starts);
         println!(
-            "{name:<18} {:>22} {:>22} {:>7.1}x {ended:>8}",
+            "{name:<18} {:>22} {:>22} {:>7.1}x {:>8}",
             quiet.text(),
             beside.text(),
-            beside.p99.as_secs_f64() / quiet.p99.as_secs_f64()
+            beside.p99.as_secs_f64() / quiet.p99.as_secs_f64(),
+            street.ended
         );
         let limit = (quiet.p99 * TIMES_MAX).max(quiet.p99 + SPARE) * u32::try_from(slowness()).unwrap();
         if beside.p99 > limit {
@@ -80,7 +78,7 @@ struct Street {
     next: usize,
     /// The neighbour's present attempt and what it runs.
     bad: Option<(String, &'static str)>,
-    /// How often it ended by itself.
+    /// How often one ended by itself.
     ended: usize,
 }
 
@@ -91,6 +89,11 @@ struct Took {
 }
 
 impl Took {
+    fn of(mut took: Vec<Duration>) -> Took {
+        took.sort_unstable();
+        Took { median: took[took.len() / 2], p99: took[took.len() * 99 / 100] }
+    }
+
     fn text(&self) -> String {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
         format!("{:.2} / {:.2}", ms(self.median), ms(self.p99))
@@ -103,11 +106,22 @@ impl Street {
         format!("neighbour.{}", self.next)
     }
 
+    /// At least so many starts, quiet and beside the neighbour.
+    fn compare(&mut self, script: &'static str, starts: usize) -> (Took, Took) {
+        let (mut quiet, mut beside) = (Vec::new(), Vec::new());
+        self.ended = 0;
+        while quiet.len() < starts {
+            quiet.extend(self.turn());
+            self.move_in(script);
+            beside.extend(self.turn());
+            self.move_out();
+        }
+        (Took::of(quiet), Took::of(beside))
+    }
+
     /// One task after the other.
-    fn measure(&mut self, starts: usize) -> Took {
-        let mut took: Vec<Duration> = (0..starts).map(|_| self.one()).collect();
-        took.sort_unstable();
-        Took { median: took[starts / 2], p99: took[starts * 99 / 100] }
+    fn turn(&mut self) -> Vec<Duration> {
+        (0..LEAD + TURN).map(|_| self.one()).skip(LEAD).collect()
     }
 
     fn one(&mut self) -> Duration {
@@ -135,7 +149,6 @@ impl Street {
     }
 
     fn move_in(&mut self, script: &'static str) {
-        self.ended = 0;
         self.start_bad(script);
         let (id, _) = self.bad.clone().unwrap();
         self.runner.started(&id);
@@ -150,12 +163,10 @@ impl Street {
         self.bad = Some((id, script));
     }
 
-    /// How often it had ended by itself.
-    fn move_out(&mut self) -> usize {
+    fn move_out(&mut self) {
         let (id, _) = self.bad.take().unwrap();
         self.runner.send(&Request::Stop { id: id.clone(), grace_ms: 0 });
         self.runner.end(&id);
         self.runner.send(&Request::Forget { id });
-        self.ended
     }
 }

@@ -1,15 +1,18 @@
 //! Setting the limits of a group and reading each back. A value that the kernel does not hold is an error, so a task never runs
 //! without its limits.
 
-use super::file::{read, set};
+use super::file::set;
 use super::layout::{Parents, is_there};
 use super::{CgroupError, Group, disk};
 use crate::protocol::Limits;
-use std::path::Path;
 
-/// The scheduler's accounting period: its default, and a compromise between latency and overhead that is customary.
-const PERIOD_US: u64 = 100_000;
-/// The kernel refuses a smaller quota.
+/// The scheduler's accounting period. A task with more threads than cores uses its quota up at the beginning of each period, on all processors, and
+/// is stopped for the rest of it; so a period bounds how long its neighbours wait for a processor. With the usual 100 ms a fork bomb of
+/// one core made starts beside it wait 50 ms on two processors; shorter periods cost a task nothing that was measurable (docs/benchmarks.md).
+const PERIOD_US: u64 = 10_000;
+/// The kernel refuses a longer one,
+const PERIOD_US_MAX: u64 = 1_000_000;
+/// and a smaller quota: a task of less than a tenth of a core has a longer period instead.
 const QUOTA_US_MIN: u64 = 1_000;
 /// Bounds of `cpu.shares`.
 const SHARES: (u64, u64) = (2, 262_144);
@@ -50,21 +53,15 @@ impl Group {
     }
 
     fn limit_cpu(&self, milli: u64) -> Result<(), CgroupError> {
-        let quota = quota_us(milli);
+        let (quota, period) = quota_and_period_us(milli);
         if self.is_v2() {
-            set(&self.cpu("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
+            set(&self.cpu("cpu.max"), &format!("{quota} {period}"))?;
             return set(&self.cpu("cpu.weight"), &weight(milli).to_string());
         }
+        set(&self.cpu("cpu.cfs_period_us"), &period.to_string())?;
         set(&self.cpu("cpu.cfs_quota_us"), &quota.to_string())?;
         set(&self.cpu("cpu.shares"), &shares(milli).to_string())
     }
-}
-
-/// The period of a new group of v1 is the kernel's default; looked at once for all of them.
-pub fn period_is_usual(group: &Path) -> Result<(), CgroupError> {
-    let path = group.join("cpu.cfs_period_us");
-    let (found, wanted) = (read(&path)?, PERIOD_US.to_string());
-    if found == wanted { Ok(()) } else { Err(CgroupError::NotHeld { path, wanted, found }) }
 }
 
 /// Where the kernel has no swap accounting there is no such file; then there is no swap to use either, or nothing to enforce it with.
@@ -75,8 +72,9 @@ fn optional(result: Result<(), CgroupError>) -> Result<(), CgroupError> {
     }
 }
 
-fn quota_us(milli: u64) -> u64 {
-    (milli * PERIOD_US / 1000).max(QUOTA_US_MIN)
+fn quota_and_period_us(milli: u64) -> (u64, u64) {
+    let quota = (milli * PERIOD_US / 1000).max(QUOTA_US_MIN);
+    (quota, (quota * 1000 / milli.max(1)).min(PERIOD_US_MAX))
 }
 
 /// One core is 1024, as everywhere.
@@ -96,10 +94,13 @@ mod tests {
     #[test]
     fn any_number_of_cores_gives_values_that_the_kernel_takes() {
         for milli in [0, 1, 9, 10, 1000, 1500, 64_000, u64::from(u32::MAX)] {
-            assert!(quota_us(milli) >= QUOTA_US_MIN, "{milli}");
+            let (quota, period) = quota_and_period_us(milli);
+            assert!(quota >= QUOTA_US_MIN && (PERIOD_US..=PERIOD_US_MAX).contains(&period), "{milli}");
+            assert!(milli == 0 || quota * 1000 / period == milli, "{milli} is {quota} in {period}");
             assert!((SHARES.0..=SHARES.1).contains(&shares(milli)), "{milli}");
             assert!((WEIGHT.0..=WEIGHT.1).contains(&weight(milli)), "{milli}");
         }
-        assert_eq!((quota_us(1500), shares(1500)), (150_000, 1536));
+        assert_eq!((quota_and_period_us(1500), shares(1500)), ((15_000, 10_000), 1536));
+        assert_eq!(quota_and_period_us(20), (1_000, 50_000));
     }
 }

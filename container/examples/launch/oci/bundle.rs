@@ -53,7 +53,7 @@ pub fn config(root: &Path, command: &[String]) -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
             "resources": {
                 "memory": { "limit": MEMORY_BYTES, "swap": MEMORY_BYTES },
-                "cpu": { "shares": 1024, "quota": 100_000, "period": 100_000 },
+                "cpu": { "shares": 1024, "quota": 10_000, "period": 10_000 },
                 "pids": { "limit": 64 }
             },
             "seccomp": {
