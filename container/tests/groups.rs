@@ -211,33 +211,36 @@ fn a_group_is_used_again_only_with_the_same_limits_and_when_nothing_is_left_in_i
         return; // a group of v2 cannot be given another name, so none is kept
     }
     let mut runner = TestRunner::new();
-    // The group's inode while an attempt with this script and memory runs, and its limit then.
-    let mut run = |id: &str, script: &str, memory: u64| {
-        let mut start = runner.script(id, &format!("{script}; sleep 1000"));
+    // The group's inode while an attempt with this memory runs, and its limit then.
+    let mut run = |id: &str, memory: u64, grace_ms: u64| {
+        let mut start = runner.command(id, &["sleep", "1000"]);
         start.limits.memory_bytes = memory;
         runner.start(start);
         runner.started(id);
         let group = runner.groups().into_iter().map(|group| group.join(id)).next().unwrap();
         let inode = std::fs::metadata(&group).unwrap().ino();
         let limit = runner.group_file(id, "memory.limit_in_bytes").unwrap();
-        runner.send(&Request::Stop { id: id.to_owned(), grace_ms: 0 });
+        runner.send(&Request::Stop { id: id.to_owned(), grace_ms });
         runner.end(id);
         assert!(runner.groups().iter().all(|parent| !parent.join(id).exists()), "{id} has a group still");
         assert_eq!(limit, memory.to_string());
         inode
     };
-    let first = run("a.1", "true", 64 << 20);
-    assert_eq!(run("b.1", "true", 64 << 20), first);
-    let other = run("c.1", "true", 32 << 20);
-    assert_ne!(other, first);
-    assert_eq!(run("d.1", "true", 32 << 20), other);
+    // With a grace the task ends by a signal of its own; without, it is killed, and its group has no quota any more.
+    let first = run("a.1", 64 << 20, 5000);
+    assert_eq!(run("b.1", 64 << 20, 0), first);
+    let unlimited = run("c.1", 64 << 20, 5000);
+    assert_ne!(unlimited, first);
+    let other = run("d.1", 32 << 20, 5000);
+    assert_ne!(other, unlimited);
+    assert_eq!(run("e.1", 32 << 20, 5000), other);
     let end = {
-        let mut start = runner.script("e.1", "tail /dev/zero");
+        let mut start = runner.script("f.1", "tail /dev/zero");
         start.limits.memory_bytes = 32 << 20;
         runner.run(start)
     };
     assert!(end.oom_killed);
-    let mut start = runner.script("f.1", "true");
+    let mut start = runner.script("g.1", "true");
     start.limits.memory_bytes = 32 << 20;
     let end = runner.run(start);
     assert_eq!((end.cause, end.oom_killed), (Cause::Code(0), false), "another's kill is not its own");

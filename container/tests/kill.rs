@@ -7,9 +7,10 @@ mod support;
 use rustix::process::Signal;
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::policy::{MountPolicy, Policy};
-use shoal_container::protocol::{Cause, Event, Mount, Request};
+use shoal_container::protocol::{Cause, Event, Limits, Mount, Request, Start};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use support::groups::{hierarchies, joining, unified};
 use support::{TestRunner, alive, slowness, wait_for, write_policy};
 
@@ -66,6 +67,21 @@ impl Drop for Freezer {
         let _ = self.other.wait();
         let _ = std::fs::remove_dir(&self.group);
     }
+}
+
+#[test]
+fn many_processes_with_little_of_a_core_die_soon() {
+    let mut runner = TestRunner::new();
+    let script = "for i in $(seq 50); do (while :; do :; done) & done; echo ready; wait";
+    let start = runner.script("a.1", script);
+    let limits = Limits { cpu_milli: 50, ..start.limits };
+    runner.start(Start { limits, ..start });
+    runner.log_contains("a.1", "ready");
+    let begin = Instant::now();
+    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
+    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+    // Their ends alone take some 25 ms of processor time, of which they would get 50 in a second.
+    assert!(begin.elapsed() < Duration::from_secs(slowness()), "it took {:?}", begin.elapsed());
 }
 
 #[test]

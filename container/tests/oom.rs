@@ -5,7 +5,8 @@ mod support;
 
 use rustix::process::Signal;
 use shoal_container::protocol::{Cause, Limits, Start};
-use support::TestRunner;
+use std::time::{Duration, Instant};
+use support::{TestRunner, slowness};
 
 /// More than a shell needs, and soon used up.
 const SMALL_BYTES: u64 = 16 << 20;
@@ -35,6 +36,22 @@ fn one_process_killed_for_lack_of_memory_takes_all_of_the_task_with_it() {
     let start = small(&runner, "a.1", "(tail /dev/zero; sleep 1000) & (setsid sleep 1000 &) ; sleep 1000");
     let end = runner.run(start);
     assert_eq!((end.cause, end.oom_killed), (Cause::Signal(9), true));
+}
+
+/// It took up to 16 s: the stub followed each of the hints that its own looks raised, and used up the tenth of a core that the killed one waited for.
+#[test]
+fn a_task_with_little_of_a_core_ends_soon_after_it_was_killed_for_lack_of_memory() {
+    let mut runner = TestRunner::new();
+    for round in 0..5 {
+        let start = runner.command(&format!("a-{round}.1"), &["tail", "/dev/zero"]);
+        let limits = Limits { cpu_milli: 100, memory_bytes: 32 << 20, ..start.limits };
+        let begin = Instant::now();
+        let end = runner.run(Start { limits, ..start });
+        assert_eq!((end.cause, end.oom_killed), (Cause::Signal(9), true), "round {round}");
+        // It needs some 100 ms of processor time to use its memory up.
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(5 * slowness()), "round {round}: it took {took:?}");
+    }
 }
 
 #[test]

@@ -16,12 +16,7 @@ pub fn set(path: &Path, value: &str) -> Result<(), CgroupError> {
 
 /// The same for a file that shows a value in other words than it takes it.
 pub fn set_as(path: &Path, value: &str, shown: &str) -> Result<(), CgroupError> {
-    // Opened without O_CREAT, so that a missing control file is an error and not a new file's EACCES.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|e| CgroupError::file("open", path, e))?;
+    let file = open_to_change(path)?;
     (&file).write_all(value.as_bytes()).map_err(|e| CgroupError::file("write", path, e))?;
     let mut bytes = [0; VALUE_BYTES_MAX];
     let read = file.read_at(&mut bytes, 0).map_err(|e| CgroupError::file("read", path, e))?;
@@ -31,6 +26,11 @@ pub fn set_as(path: &Path, value: &str, shown: &str) -> Result<(), CgroupError> 
     }
     let found = String::from_utf8_lossy(found).into_owned();
     Err(CgroupError::NotHeld { path: path.to_owned(), wanted: shown.to_owned(), found })
+}
+
+/// Opens a control file for reading and writing; without O_CREAT, so that a missing one is an error and not a new file's EACCES.
+pub fn open_to_change(path: &Path) -> Result<File, CgroupError> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|e| CgroupError::file("open", path, e))
 }
 
 /// Opens a control file for writing.

@@ -11,11 +11,13 @@ mod freeze;
 mod layout;
 mod limits;
 mod oom;
+mod quota;
 mod ready;
 mod unified;
 
 pub use layout::Cgroups;
 pub use oom::OomWatch;
+pub use quota::CpuQuota;
 pub use ready::ReadyGroup;
 
 use layout::Parents;
@@ -121,6 +123,7 @@ impl Group {
 
     /// Sends SIGKILL to all that is in the group: the last resort when a stub cannot be reached.
     pub fn kill(&self) {
+        self.cpu_quota().inspect(CpuQuota::lift);
         if self.is_v2() && self.directories().any(|dir| std::fs::write(dir.join("cgroup.kill"), "1").is_ok())
         {
             return;

@@ -51,7 +51,13 @@ impl Group {
             rustix::event::eventfd(0, flags).map_err(|e| CgroupError::file("watch", &path, e.into()))?;
         let request = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
         match file::write(&self.memory("cgroup.event_control"), &request) {
-            Ok(()) => Ok(Some(OomWatch { event, control })),
+            Ok(()) => {
+                let watch = OomWatch { event, control };
+                // The first read of a control file allocates its buffer. Were that the one when memory has run out, it would wait for the killed
+                // process to give some back, and use up the processor time of the group that this one needs for it: up to 2 s.
+                watch.killed();
+                Ok(Some(watch))
+            }
             // A kernel for real-time use has no such file.
             Err(CgroupError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Ok(None)

@@ -1,12 +1,12 @@
 //! Groups that are used again. To make a group of v1, set its limits and remove it costs more than all mounts of a container; to give it another name
 //! costs next to nothing. So an attempt's group is kept, under a name that no attempt has, when nothing of the attempt is left in it that matters
-//! to the next: no process, no kill for lack of memory, little memory (what was read from files stays charged for a while; the kernel takes it
+//! to the next: no process, no kill for lack of memory, no lifted quota, little memory (what was read from files stays charged for a while; the kernel takes it
 //! back when it is needed). Its limits were read back when they were set, and only root can have changed them.
 //!
 //! v2 has one directory instead of three, and no renaming.
 
 use super::file::count;
-use super::{CgroupError, Group, OomWatch, file};
+use super::{CgroupError, CpuQuota, Group, OomWatch, file};
 use crate::protocol::Limits;
 use std::fs::File;
 use std::io::Write;
@@ -27,6 +27,7 @@ pub struct ReadyGroup {
     usage: File,
     processes: File,
     kills: File,
+    quota: CpuQuota,
     watch: Option<OomWatch>,
 }
 
@@ -41,10 +42,15 @@ impl ReadyGroup {
         self.watch.as_ref()
     }
 
+    /// Its quota of processor time.
+    pub fn cpu_quota(&self) -> &CpuQuota {
+        &self.quota
+    }
+
     /// What a stub needs to use it.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let watch = self.watch.iter().flat_map(OomWatch::descriptors);
-        self.joins.iter().map(AsFd::as_fd).chain(watch)
+        self.joins.iter().map(AsFd::as_fd).chain(watch).chain([self.quota.descriptor()])
     }
 
     /// Removes it under its own name; parts of it may have another.
@@ -63,6 +69,7 @@ impl ReadyGroup {
         left <= self.limits.memory_bytes / MEMORY_LEFT_DIVISOR
             && number(&self.processes) == Some(0)
             && count(&self.kills, &super::oom::KILLS) == 0
+            && self.quota.holds()
     }
 }
 
@@ -110,6 +117,7 @@ impl Group {
             usage: File::open(self.memory("memory.usage_in_bytes")).ok()?,
             processes: File::open(self.pids("pids.current")).ok()?,
             kills: File::open(self.memory("memory.oom_control")).ok()?,
+            quota: self.cpu_quota()?,
             watch: self.watch_oom().ok()?,
         })
     }

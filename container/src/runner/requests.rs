@@ -3,6 +3,7 @@
 use super::Runner;
 use super::attempt::Phase;
 use super::stuck::Killed;
+use crate::cgroup::CpuQuota;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
 use crate::policy::Policy;
@@ -122,6 +123,7 @@ impl Runner {
         alive.killed.get_or_insert_with(|| Killed::now(why));
         alive.kill_at_ms = None;
         let _ = pidfd_send_signal(&alive.pidfd, Signal::KILL);
+        self.cgroups.group(&attempt.id).cpu_quota().inspect(CpuQuota::lift);
     }
 
     pub(super) fn report_all_dead(&mut self) {

@@ -124,16 +124,17 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     {
         kept = Some(ready);
     }
-    let made = if kept.is_some() {
-        None
+    let (made, own_quota) = if kept.is_some() {
+        (None, None)
     } else {
         job.group.create()?;
         failpoint!("stub.made_group");
         job.group.limit(&job.start.limits)?;
         job.group.join()?;
-        job.group.watch_oom()?
+        (job.group.watch_oom()?, job.group.cpu_quota())
     };
     let oom = kept.and_then(ReadyGroup::watch).or(made.as_ref());
+    let quota = kept.map(ReadyGroup::cpu_quota).or(own_quota.as_ref());
     failpoint!("stub.joined");
     sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
     die_past_deadline(job);
@@ -145,7 +146,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     root::enter(job)?;
     failpoint!("stub.root");
     privileges::hide()?;
-    supervise::run(job, oom)
+    supervise::run(job, oom, quota)
 }
 
 fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {

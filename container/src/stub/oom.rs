@@ -29,16 +29,27 @@ impl<'a> OomKill<'a> {
         self.looking.map(|(_, at)| at)
     }
 
-    /// Whether a process was killed for lack of memory, as far as there was a hint of it. `hinted` when the event can be read.
+    /// Whether a hint is waited for: not while looking, nor after a kill. Members that want memory before the killed one has given its own back, this
+    /// process among them, raise one hint after the other, and who follows each of them takes the time that the killed one needs to end.
+    pub fn listens(&self) -> bool {
+        !self.killed && self.looking.is_none()
+    }
+
+    /// Whether a process was found to be killed for lack of memory since the last look. `hinted` when the event can be read.
     pub fn look(&mut self, hinted: bool) -> bool {
-        if hinted && self.watch.take_event() && !self.killed {
-            let now = boottime_ms();
+        let now = boottime_ms();
+        if hinted && self.listens() && self.watch.take_event() {
             self.looking = Some((now + KILL_TAKES_MS, now));
         }
-        let Some((until, _)) = self.looking else { return self.killed };
-        let now = boottime_ms();
+        let Some((until, _)) = self.looking else { return false };
         self.killed = self.watch.killed();
         self.looking = (!self.killed && now < until).then_some((until, now + LOOKS_MS));
+        self.killed
+    }
+
+    /// Whether a process was killed for lack of memory, as far as there was a hint of it.
+    pub fn killed(&mut self) -> bool {
+        self.look(true);
         self.killed
     }
 }
