@@ -187,6 +187,33 @@ impl Client {
         self.call(call).await?.task.ok_or(Error::Protocol("Cancel without a task"))
     }
 
+    /// Changes a task's priority. Safe to repeat.
+    pub async fn reprioritize(&self, request: v1::ReprioritizeRequest) -> Result<v1::Task, Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.reprioritize(request).await }
+        };
+        self.call(call).await?.task.ok_or(Error::Protocol("Reprioritize without a task"))
+    }
+
+    /// Keeps a queued task from starting. Safe to repeat.
+    pub async fn hold(&self, request: v1::HoldRequest) -> Result<v1::Task, Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.hold(request).await }
+        };
+        self.call(call).await?.task.ok_or(Error::Protocol("Hold without a task"))
+    }
+
+    /// Lets a held task start. Safe to repeat.
+    pub async fn release(&self, request: v1::ReleaseRequest) -> Result<v1::Task, Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.release(request).await }
+        };
+        self.call(call).await?.task.ok_or(Error::Protocol("Release without a task"))
+    }
+
     /// Says why a task waits.
     pub async fn why(&self, task: &str) -> Result<v1::WhyResponse, Error> {
         let request = v1::WhyRequest { task: task.to_owned() };

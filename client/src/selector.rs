@@ -32,6 +32,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("@failed", "your tasks that failed, or exited with another code than 0"),
     ("@running", "your running tasks"),
     ("@queued", "your queued tasks"),
+    ("@held", "your queued tasks that somebody holds"),
     ("A,B,…", "each of a list"),
     ("-", "ids on stdin, separated by blanks"),
 ];
@@ -53,12 +54,14 @@ pub enum Selector {
     Running,
     /// `@queued`
     Queued,
+    /// `@held`
+    Held,
 }
 
 /// A text that is no selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a task: {0:?}; wanted an id, 4 to 8 digits of a short one, @last, @mine, @failed, @running or @queued"
+    "not a task: {0:?}; wanted an id, 4 to 8 digits of a short one, @last, @mine, @failed, @running, @queued or @held"
 )]
 pub struct BadSelector(String);
 
@@ -72,6 +75,7 @@ impl FromStr for Selector {
             "@failed" => return Ok(Selector::Failed),
             "@running" => return Ok(Selector::Running),
             "@queued" => return Ok(Selector::Queued),
+            "@held" => return Ok(Selector::Held),
             _ => {}
         }
         if let Ok(id) = Uuid::parse_str(text) {
@@ -119,6 +123,10 @@ async fn one(client: Client, user: String, selector: Selector) -> Result<Vec<Str
         Selector::Mine => client.tasks(of_states(&[State::Queued, State::Running])),
         Selector::Running => client.tasks(of_states(&[State::Running])),
         Selector::Queued => client.tasks(of_states(&[State::Queued])),
+        Selector::Held => {
+            let queued = client.tasks(of_states(&[State::Queued]));
+            queued.try_filter(|task| std::future::ready(task.hold.is_some())).boxed()
+        }
         Selector::Failed => {
             let ended = client.tasks(of_states(&[State::Complete, State::Failed]));
             ended.try_filter(|task| std::future::ready(!crate::exit::succeeded(task))).boxed()
@@ -160,8 +168,9 @@ mod tests {
             Selector::Failed,
             Selector::Running,
             Selector::Queued,
+            Selector::Held,
         ];
-        let text = format!("{id},BEEF,@last,@mine,@failed,,@running,@queued");
+        let text = format!("{id},BEEF,@last,@mine,@failed,,@running,@queued,@held");
         assert_eq!(parse_list(&text).unwrap(), wanted);
     }
 

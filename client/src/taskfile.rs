@@ -50,6 +50,7 @@ struct TaskLine {
     io: Option<NumberOrText>,
     log_bytes_max: Option<u64>,
     log_max: Option<NumberOrText>,
+    priority: Option<NumberOrText>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,6 +186,8 @@ fn from_json(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
     set(&mut task.io_bytes_per_s_max, size("io", given.io)?);
     set(&mut task.log_bytes_max, given.log_bytes_max);
     set(&mut task.log_bytes_max, size("log_max", given.log_max)?);
+    let priority = given.priority.map(|given| values::priority(&given.text())).transpose();
+    set(&mut task.priority, priority.map_err(|why| format!("priority: {why}"))?);
     set(&mut task.on_node_loss, given.on_node_loss.map(|on_node_loss| on_node_loss.wire().into()));
     Ok(task)
 }
@@ -268,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_object_as_json_output_shows_it_is_a_task() {
-        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7}"#;
+        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7,"priority":250}"#;
         let task = &parse("f", line, &base()).unwrap()[0];
         assert_eq!((task.pids_max, task.net(), task.log_bytes_max), (5, v1::Net::Host, 7));
         assert_eq!(task.mounts, [v1::Mount { name: "d".into(), target: "/d".into(), read_only: true }]);
@@ -280,17 +283,19 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_the_options_are_and_replace_those_of_the_command_line() {
-        let line = r#"{"command": "a", "mounts": ["data:/mnt:ro"], "run_as": "0", "disk": "1MiB", "io": "2M", "log_max": 4096, "net": "none"}"#;
+        let line = r#"{"command": "a", "mounts": ["data:/mnt:ro"], "run_as": "0", "disk": "1MiB", "io": "2M", "log_max": 4096, "net": "none", "priority": "high"}"#;
         let own = v1::Mount { name: "own".into(), target: "/own".into(), read_only: false };
         let base = v1::TaskSpec { mounts: vec![own], ..base() };
         let task = &parse("f", line, &base).unwrap()[0];
         assert_eq!(task.mounts, [v1::Mount { name: "data".into(), target: "/mnt".into(), read_only: true }]);
         assert_eq!((task.run_as, task.net()), (Some(v1::RunAs { uid: 0, gid: 0 }), v1::Net::None));
+        assert_eq!(task.priority, 750);
         let limits = (task.disk_bytes_max, task.io_bytes_per_s_max, task.log_bytes_max);
         assert_eq!(limits, (1 << 20, 2 << 20, 4096));
         let said = |line: &str| parse("f", line, &base).unwrap_err().to_string();
         assert!(said(r#"{"command": "a", "run_as": "root"}"#).contains("run_as: wanted UID or UID:GID"));
         assert!(said(r#"{"command": "a", "mounts": ["data"]}"#).contains("mounts: wanted NAME:TARGET"));
+        assert!(said(r#"{"command": "a", "priority": 1001}"#).contains("priority: must be low"));
         assert!(said(r#"{"command": "a", "net": "bridge"}"#).contains("unknown variant `bridge`"));
     }
 

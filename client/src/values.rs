@@ -118,6 +118,11 @@ pub fn run_as(text: &str) -> Result<v1::RunAs, String> {
     Ok(v1::RunAs { uid: id(uid)?, gid: id(gid)? })
 }
 
+/// A priority: the name of a class, or a number.
+pub fn priority(text: &str) -> Result<u32, String> {
+    shoal_proto::convert::priority::parse(text)
+}
+
 /// Cores for people: `0.5`, `2`.
 pub fn cpus_text(milli: u32) -> String {
     let text = format!("{}.{:03}", milli / 1000, milli % 1000);

@@ -2,8 +2,10 @@
 //!
 //! Persisted (see `shoal_store::record`): only add fields, with a default.
 
+use crate::clock::Tick;
 use crate::features::Features;
 use crate::id::NodeId;
+use crate::priority::Priority;
 use crate::resources::Resources;
 use crate::spec::Unknown;
 use crate::task::{Task, TaskState};
@@ -19,6 +21,15 @@ pub struct QueueEntry {
     /// What else it needs that not every node offers.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     pub needs: Features,
+    /// Higher is sooner.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
+    /// When it was submitted, by the cluster's clock.
+    #[serde(default, skip_serializing_if = "Tick::is_zero")]
+    pub tick: Tick,
+    /// Somebody wants it not to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// The attempt that is queued; counts from 1.
     pub attempt: u32,
     /// The store revision at which the task was submitted; absent in the entry that the submission itself writes.
@@ -81,6 +92,9 @@ impl StatusEntry {
                 resources: task.spec.resources,
                 root: task.spec.root.clone(),
                 needs: Features::needed_by(&task.spec),
+                priority: task.priority(),
+                tick: task.tick,
+                held: task.hold.is_some(),
                 attempt: task.attempt,
                 order: created,
                 seq: task.seq,
@@ -100,6 +114,16 @@ impl StatusEntry {
             TaskState::Failed { failure } => ended(failure.message.clone()),
         }
     }
+}
+
+/// Under `/clock`: the cluster's time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClockEntry {
+    /// What it shows.
+    pub tick: Tick,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// Whether a node takes new tasks.

@@ -1,5 +1,6 @@
 //! What the node's state machine hears and what it wants done.
 
+use crate::clock::Tick;
 use crate::id::{AttemptId, NodeId, TaskId};
 use crate::task::Task;
 use crate::time::BootMs;
@@ -110,6 +111,13 @@ pub enum Action {
         task: TaskId,
         /// The transition.
         transition: Transition,
+    },
+    /// Advance the cluster's clock, unless somebody has since it was seen. Nothing is answered: the view shows what came of it.
+    Advance {
+        /// What it is to show.
+        to: Tick,
+        /// The revision that last wrote it; 0 where it was never written.
+        after: i64,
     },
     /// Read the task's record and answer with [`Event::Claimed`].
     Claim(TaskId),

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod batch;
+pub mod clock;
 pub mod entry;
 pub mod event;
 pub mod features;
@@ -12,6 +13,7 @@ pub mod id;
 pub mod image;
 pub mod node;
 pub mod plan;
+pub mod priority;
 pub mod rendezvous;
 pub mod resources;
 pub mod spec;

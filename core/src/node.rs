@@ -3,6 +3,7 @@
 //! Invariants: capacity is reserved before a steal is proposed, so a node never holds more than it has; an attempt is reported
 //! finished only after its process has ended; after a fence nothing is proposed under the old identity.
 
+mod advance;
 mod hedge;
 mod local;
 mod lost;
@@ -47,6 +48,7 @@ pub struct Node {
     hedge: Hedge,
     lost: lost::Lost,
     sick: sick::Sick,
+    advance: advance::Advance,
     counters: Counters,
 }
 
@@ -76,6 +78,7 @@ impl Node {
             hedge: Hedge::default(),
             lost: lost::Lost::default(),
             sick: sick::Sick::default(),
+            advance: advance::Advance::default(),
             counters: Counters::default(),
         }
     }
@@ -145,6 +148,7 @@ impl Node {
         }
         self.requeue_lost(me, now, actions);
         let wakes = [
+            self.advance_clock(me, now, actions),
             self.view.next_ripe(),
             self.refused.values().min().copied(),
             self.hedge.next_deadline(),
@@ -173,7 +177,7 @@ impl Node {
                 }
                 Fact::Running { task, .. } | Fact::NotRunning { task, .. } => self.lost.moved(*task),
                 Fact::NodeDown(node) => own_key_gone |= self.is_me(*node),
-                Fact::NodeUp { .. } => {}
+                Fact::NodeUp { .. } | Fact::Clock { .. } => {}
             }
             self.view.apply(fact, now);
             self.hedge.heard(fact);
@@ -233,7 +237,7 @@ impl Node {
                 self.lost.decided(task, now);
                 self.counters.requeued += u64::from(matches!(decision, Decision::Committed { .. }));
             }
-            Transition::Steal { .. } | Transition::Cancel(_) => {}
+            Transition::Steal { .. } | Transition::Cancel(_) | Transition::Adjust(_) => {}
         }
     }
 
@@ -284,6 +288,10 @@ impl Node {
     /// Whether it has registered and seen the whole cluster.
     pub fn is_ready(&self) -> bool {
         self.identity.is_some_and(|(me, _)| self.view.nodes().contains_key(&me)) && self.synced.is_some()
+    }
+    /// Whether it has read the store since it started.
+    pub fn is_synced(&self) -> bool {
+        self.synced.is_some()
     }
     /// Attempts that this node holds.
     pub fn local(&self) -> &BTreeMap<TaskId, Local> {

@@ -1,13 +1,13 @@
 //! Which queued task starts on which node now. Pure and deterministic: every node computes it and takes only its own part.
 //!
-//! First form: order of submission, first fit by free cores and memory. Two passes over the first [`WINDOW`] tasks that fit
-//! somewhere: a task goes to its *owner* (the node that a rendezvous hash prefers among those that could ever hold it) when the owner
+//! Order by priority and waiting ([`crate::priority::Rank`]), first fit by free cores and memory. Of the first [`WINDOW`] tasks that fit
+//! somewhere, one group of equals after the other, two passes over each group: a task goes to its *owner* (the node that a rendezvous hash prefers among those that could ever hold it) when the owner
 //! has room; what is left goes, in order, to the best-ranked node that has. Under a backlog all nodes are full in each other's
 //! view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare. A task whose
 //! owner stays full is overtaken by equal ones until the window is full of such tasks: some 120 times for each other node
-//! (measured in tests/plan.rs). A task that needs more than comes free at once has a node held back for it ([`hold`]).
+//! (measured in tests/plan.rs), and by none of a later group. A task that needs more than comes free at once has a node held back for it ([`hold`]).
 //!
-//! Later forms (priorities, sharing, gangs, backfill) change the order and the passes, not the shape of this function.
+//! Later forms (sharing, gangs, backfill) change the order and the passes, not the shape of this function.
 
 pub mod hold;
 
@@ -75,25 +75,38 @@ pub fn plan(view: &View, free: &BTreeMap<NodeId, Resources>, exclude: &Exclusion
     if let Some(held) = plan.held {
         free.insert(held.node, Resources::default());
     }
+    let window = window(view, &free, exclude);
+    for equals in window.chunk_by(|(a, _), (b, _)| a.rank.group() == b.rank.group()) {
+        place(view, &mut free, equals, &mut plan.placements);
+    }
+    plan
+}
+
+/// Places what it can of tasks of which none need be before another.
+fn place(
+    view: &View,
+    free: &mut BTreeMap<NodeId, Resources>,
+    equals: &[(Order, &Shape)],
+    placements: &mut Vec<Placement>,
+) {
     let mut rest = Vec::new();
-    for (order, shape) in window(view, &free, exclude) {
-        match owner(view, &free, order.task, shape) {
-            Some(node) if take(&mut free, node, shape) => {
-                plan.placements.push(Placement { task: order.task, node, by_owner: true });
+    for (order, shape) in equals {
+        match owner(view, free, order.task, shape) {
+            Some(node) if take(free, node, shape) => {
+                placements.push(Placement { task: order.task, node, by_owner: true });
             }
             Some(_) => rest.push((order.task, shape)),
             None => {}
         }
     }
     for (task, shape) in rest {
-        let roomy = able(view, &free, shape).filter(|(_, room)| room.fits(&shape.resources));
+        let roomy = able(view, free, shape).filter(|(_, room)| room.fits(&shape.resources));
         if let Some(node) = first(task.0, roomy.map(|(node, _)| node))
-            && take(&mut free, node, shape)
+            && take(free, node, shape)
         {
-            plan.placements.push(Placement { task, node, by_owner: false });
+            placements.push(Placement { task, node, by_owner: false });
         }
     }
-    plan
 }
 
 /// The first tasks in queue order whose shape fits somewhere now.

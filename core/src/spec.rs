@@ -1,5 +1,6 @@
 //! What a user asks for: the task's specification, with every default filled in.
 
+use crate::priority::Priority;
 use crate::resources::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +77,9 @@ pub struct TaskSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// What it asked for; what counts while it waits is [`crate::task::Task::priority`].
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// Who submitted it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user: String,
@@ -132,7 +136,7 @@ mod tests {
     fn an_older_record_reads_as_the_usual_and_is_written_as_it_was() {
         let spec: TaskSpec = serde_json::from_str(OLD).unwrap();
         assert_eq!((spec.net, spec.mounts.len(), spec.run_as), (Net::Loopback, 0, None));
-        assert_eq!((spec.open_files_max, spec.disk_bytes_max), (0, 0));
+        assert_eq!((spec.open_files_max, spec.disk_bytes_max, spec.priority), (0, 0, Priority::NORMAL));
         assert_eq!((spec.io_bytes_per_s_max, spec.log_bytes_max), (0, 0));
         assert_eq!(serde_json::to_string(&spec).unwrap(), OLD);
     }
@@ -143,6 +147,7 @@ mod tests {
         spec.net = Net::Host;
         spec.mounts = vec![Mount { name: "data".to_owned(), target: "/data".to_owned(), read_only: true }];
         spec.run_as = Some(RunAs { uid: 0, gid: 7 });
+        spec.priority = Priority::HIGH;
         spec.open_files_max = 64;
         spec.disk_bytes_max = 1 << 20;
         spec.io_bytes_per_s_max = 2 << 20;

@@ -2,7 +2,9 @@
 //!
 //! Persisted (see `shoal_store::record`): only add fields, with a default; a change of meaning needs a new format version there.
 
+use crate::clock::Tick;
 use crate::id::{AttemptId, NodeId, TaskId};
+use crate::priority::Priority;
 use crate::spec::{TaskSpec, Unknown};
 use crate::time::WallMs;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,17 @@ pub struct Failure {
 /// Somebody's request that the task end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
+    /// Who asked.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// When.
+    pub at: WallMs,
+}
+
+/// Somebody's wish that a queued task not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
     /// Who asked.
     pub by: String,
     /// Why, in their words.
@@ -146,6 +159,15 @@ pub struct Task {
     /// All attempts that a node has taken, oldest first; at most `max_attempts` of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// The priority that somebody has given it since its submission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reprioritized: Option<Priority>,
+    /// It does not start while it has this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// When it was submitted, by the cluster's clock: what its waiting is counted from.
+    #[serde(default, skip_serializing_if = "Tick::is_zero")]
+    pub tick: Tick,
     /// When it was submitted.
     pub submitted: WallMs,
     /// When it became terminal.
@@ -167,10 +189,18 @@ impl Task {
             seq,
             request_len,
             attempts: Vec::new(),
+            reprioritized: None,
+            hold: None,
+            tick: Tick::default(),
             submitted,
             ended: None,
             unknown: Unknown::new(),
         }
+    }
+
+    /// Its present priority.
+    pub fn priority(&self) -> Priority {
+        self.reprioritized.unwrap_or(self.spec.priority)
     }
 
     /// The attempt that is queued, runs, or was the last.

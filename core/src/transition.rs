@@ -4,8 +4,9 @@
 //! `Queued -> Canceled` at once. Invariant: a running task whose cancel was accepted ends as canceled, however its process ended.
 
 use crate::id::NodeId;
+use crate::priority::Priority;
 use crate::spec::OnNodeLoss;
-use crate::task::{Attempt, Cancel, Exit, Failure, FailureKind, Task, TaskState};
+use crate::task::{Attempt, Cancel, Exit, Failure, FailureKind, Hold, Task, TaskState};
 use crate::time::WallMs;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,17 @@ pub enum Outcome {
     Vanished(String),
 }
 
+/// What people may change of a task that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adjust {
+    /// Its place in the queue: now, or when it comes back there.
+    Priority(Priority),
+    /// It does not start until it is released. Only of a queued task.
+    Hold(Hold),
+    /// It may start again.
+    Release,
+}
+
 /// A change of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
@@ -44,6 +56,8 @@ pub enum Transition {
     },
     /// Somebody wants it ended.
     Cancel(Cancel),
+    /// Somebody changes how it waits.
+    Adjust(Adjust),
     /// `node` reports the end of attempt `attempt`.
     Finish {
         /// Who reports.
@@ -71,6 +85,9 @@ pub enum Illegal {
     /// The task is not in the queue.
     #[error("task is not queued")]
     NotQueued,
+    /// Somebody holds the task.
+    #[error("task is held")]
+    Held,
     /// The task is not running as that attempt on that node.
     #[error("task does not run as that attempt on that node")]
     NotOwner,
@@ -87,6 +104,7 @@ pub fn apply(task: &Task, transition: &Transition, wall: WallMs) -> Result<Task,
     match transition {
         Transition::Steal { node, node_name } => steal(task, *node, node_name, wall),
         Transition::Cancel(cancel) => request_cancel(task, cancel, wall),
+        Transition::Adjust(adjust) => change(task, adjust),
         Transition::Finish { node, attempt, outcome } => {
             let cancel = owned(task, *node, *attempt)?;
             Ok(finish(task, cancel, outcome, wall))
@@ -102,6 +120,9 @@ fn steal(task: &Task, node: NodeId, node_name: &str, wall: WallMs) -> Result<Tas
     if task.state != TaskState::Queued {
         return Err(Illegal::NotQueued);
     }
+    if task.hold.is_some() {
+        return Err(Illegal::Held);
+    }
     let mut next = task.clone();
     next.state = TaskState::Running { node, cancel: None };
     next.attempts.push(Attempt {
@@ -112,6 +133,17 @@ fn steal(task: &Task, node: NodeId, node_name: &str, wall: WallMs) -> Result<Tas
         ended: None,
         end: String::new(),
     });
+    Ok(next)
+}
+
+fn change(task: &Task, adjust: &Adjust) -> Result<Task, Illegal> {
+    let mut next = task.clone();
+    match adjust {
+        Adjust::Priority(priority) => next.reprioritized = Some(*priority),
+        Adjust::Hold(_) if task.state != TaskState::Queued => return Err(Illegal::NotQueued),
+        Adjust::Hold(hold) => next.hold = Some(hold.clone()),
+        Adjust::Release => next.hold = None,
+    }
     Ok(next)
 }
 

@@ -2,9 +2,11 @@
 //! Equal facts give an equal view on every node; only `seen`, the local time at which an entry was first seen, differs.
 
 use crate::backoff;
+use crate::clock::Tick;
 use crate::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
 use crate::features::Features;
 use crate::id::{NodeId, TaskId};
+use crate::priority::Rank;
 use crate::resources::Resources;
 use crate::time::BootMs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +52,13 @@ pub enum Fact {
     },
     /// The node's lease has ended.
     NodeDown(NodeId),
+    /// The cluster's clock.
+    Clock {
+        /// What it shows.
+        tick: Tick,
+        /// The revision that wrote it.
+        revision: i64,
+    },
 }
 
 /// Everything the store says at one revision.
@@ -57,13 +66,15 @@ pub enum Fact {
 pub struct Snapshot {
     /// That revision.
     pub revision: i64,
-    /// Only `Queued`, `Running` and `NodeUp`.
+    /// Only `Queued`, `Running`, `NodeUp` and `Clock`.
     pub facts: Vec<Fact>,
 }
 
-/// Position in the queue: submission's revision, then position in the request, then id.
+/// Position in the queue: by priority and waiting, then submission's revision, then position in the request, then id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order {
+    /// By priority and waiting.
+    pub rank: Rank,
     /// The store revision of the submission.
     pub revision: i64,
     /// Position inside the request.
@@ -130,6 +141,7 @@ impl Peer {
 pub struct View {
     /// The last revision folded in.
     pub revision: i64,
+    clock: (Tick, i64),
     nodes: BTreeMap<NodeId, Peer>,
     queued: BTreeMap<TaskId, Queued>,
     ripe: BTreeMap<Shape, BTreeSet<Order>>,
@@ -158,9 +170,15 @@ impl View {
     pub fn apply(&mut self, fact: &Fact, now: BootMs) {
         match fact {
             Fact::Queued { task, entry, created } => {
-                self.unlink(*task);
-                let order = Order { revision: entry.order.unwrap_or(*created), seq: entry.seq, task: *task };
-                self.link(*task, Queued { entry: entry.clone(), order, seen: now });
+                let before = self.unlink(*task).filter(|queued| queued.entry.attempt == entry.attempt);
+                let order = Order {
+                    rank: Rank::of(entry.priority, entry.tick),
+                    revision: entry.order.unwrap_or(*created),
+                    seq: entry.seq,
+                    task: *task,
+                };
+                let seen = before.map_or(now, |queued| queued.seen);
+                self.link(*task, Queued { entry: entry.clone(), order, seen });
             }
             Fact::NotQueued(task) => {
                 self.unlink(*task);
@@ -178,11 +196,14 @@ impl View {
             Fact::NodeDown(node) => {
                 self.nodes.remove(node);
             }
+            Fact::Clock { tick, revision } => self.clock = (*tick, *revision),
         }
     }
 
     fn link(&mut self, task: TaskId, queued: Queued) {
-        self.unripe.insert((queued.ripe_at(), task));
+        if !queued.entry.held {
+            self.unripe.insert((queued.ripe_at(), task));
+        }
         self.queued.insert(task, queued);
     }
 
@@ -229,6 +250,10 @@ impl View {
         self.unripe.first().map(|(at, _)| *at)
     }
 
+    /// The cluster's clock, and the revision that wrote it; the beginning and 0 before there is one.
+    pub fn clock(&self) -> (Tick, i64) {
+        self.clock
+    }
     /// Live nodes.
     pub fn nodes(&self) -> &BTreeMap<NodeId, Peer> {
         &self.nodes

@@ -59,6 +59,9 @@ fn summary(view: &View, queued: &Queued, shape: &Shape, ahead: u64, now: BootMs)
         let left = queued.ripe_at().since(now);
         return format!("attempt {} waits {left} ms more after the last one was lost", queued.entry.attempt);
     }
+    if queued.entry.held {
+        return "somebody holds it: it starts once it is released (shoal release)".to_owned();
+    }
     match (able.count(), with_room) {
         (0, _) => nobody_holds(view, shape),
         (_, 0) => format!("every node that could hold it is full; {ahead} queued before it"),

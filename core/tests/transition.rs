@@ -2,10 +2,11 @@
 
 mod support;
 
+use shoal_core::priority::Priority;
 use shoal_core::spec::OnNodeLoss;
-use shoal_core::task::{Exit, ExitHow, FailureKind, Task, TaskState};
+use shoal_core::task::{Exit, ExitHow, FailureKind, Hold, Task, TaskState};
 use shoal_core::time::WallMs;
-use shoal_core::transition::{Illegal, Outcome, Transition, apply};
+use shoal_core::transition::{Adjust, Illegal, Outcome, Transition, apply};
 use support::{WALL, cancel, exit_code, node, queued_task};
 
 fn steal(by: u64) -> Transition {
@@ -45,6 +46,7 @@ fn states() -> Vec<(&'static str, Task)> {
     let failed = after(&run, &finish(1, 2, Outcome::TimeLimit));
     vec![
         ("queued", after(&after(&queued_task(1), &steal(2)), &lose(2, 1))),
+        ("held", after(&queued_task(1), &Transition::Adjust(Adjust::Hold(hold())))),
         ("running", run.clone()),
         ("canceling", after(&run, &Transition::Cancel(cancel()))),
         ("last", last_attempt()),
@@ -55,6 +57,10 @@ fn states() -> Vec<(&'static str, Task)> {
     ]
 }
 
+fn hold() -> Hold {
+    Hold { by: "ann".to_owned(), reason: "not yet".to_owned(), at: WALL }
+}
+
 /// A transition of this attempt.
 type Make = fn(u32) -> Transition;
 
@@ -62,6 +68,9 @@ fn transitions() -> Vec<(&'static str, Make)> {
     vec![
         ("steal", |_| steal(1)),
         ("cancel", |_| Transition::Cancel(cancel())),
+        ("hold", |_| Transition::Adjust(Adjust::Hold(hold()))),
+        ("release", |_| Transition::Adjust(Adjust::Release)),
+        ("reprioritize", |_| Transition::Adjust(Adjust::Priority(Priority::HIGH))),
         ("exited", |n| exited(1, n)),
         ("time limit", |n| finish(1, n, Outcome::TimeLimit)),
         ("not found", |n| finish(1, n, Outcome::NotFound("no such file".to_owned()))),
@@ -81,6 +90,7 @@ fn transitions() -> Vec<(&'static str, Make)> {
 fn words(result: &Result<Task, Illegal>) -> String {
     match result {
         Ok(task) => match &task.state {
+            TaskState::Queued if task.hold.is_some() => format!("held {}", task.attempt),
             TaskState::Queued => format!("queued {}", task.attempt),
             TaskState::Running { cancel: None, .. } => format!("running {}", task.attempt),
             TaskState::Running { cancel: Some(_), .. } => format!("canceling {}", task.attempt),
@@ -92,6 +102,7 @@ fn words(result: &Result<Task, Illegal>) -> String {
         Err(Illegal::NotQueued) => "- not queued".to_owned(),
         Err(Illegal::NotOwner) => "- not owner".to_owned(),
         Err(Illegal::AlreadyCanceling) => "- already".to_owned(),
+        Err(Illegal::Held) => "- held".to_owned(),
     }
 }
 
@@ -112,22 +123,25 @@ fn table() -> String {
 /// Columns are states (`last` is the last attempt allowed, `once` has `on_node_loss = fail`), rows are transitions, cells the state after
 /// and its attempt, or why not.
 const TABLE: &str = "\
-transition             queued 2      running 2     canceling 2   last 3        once 2        complete 2    canceled 1    failed 2
-steal                  running 2     - not queued  - not queued  - not queued  - not queued  - ended       - ended       - ended
-cancel                 canceled      canceling 2   - already     canceling 3   canceling 2   - ended       - ended       - ended
-exited                 - not owner   complete      canceled      complete      complete      - ended       - ended       - ended
-time limit             - not owner   TimeLimit     canceled      TimeLimit     TimeLimit     - ended       - ended       - ended
-not found              - not owner   NotFound      canceled      NotFound      NotFound      - ended       - ended       - ended
-not executable         - not owner   NotExecutable canceled      NotExecutable NotExecutable - ended       - ended       - ended
-launch failed          - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
-image not ready        - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
-no image               - not owner   Launch        canceled      Launch        Launch        - ended       - ended       - ended
-vanished               - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
-lose                   - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
-exited, attempt before - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
-exited, other node     - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
-lose, attempt before   - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
-lose, other node       - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
+transition             queued 2      held 1        running 2     canceling 2   last 3        once 2        complete 2    canceled 1    failed 2
+steal                  running 2     - held        - not queued  - not queued  - not queued  - not queued  - ended       - ended       - ended
+cancel                 canceled      canceled      canceling 2   - already     canceling 3   canceling 2   - ended       - ended       - ended
+hold                   held 2        held 1        - not queued  - not queued  - not queued  - not queued  - ended       - ended       - ended
+release                queued 2      queued 1      running 2     canceling 2   running 3     running 2     - ended       - ended       - ended
+reprioritize           queued 2      held 1        running 2     canceling 2   running 3     running 2     - ended       - ended       - ended
+exited                 - not owner   - not owner   complete      canceled      complete      complete      - ended       - ended       - ended
+time limit             - not owner   - not owner   TimeLimit     canceled      TimeLimit     TimeLimit     - ended       - ended       - ended
+not found              - not owner   - not owner   NotFound      canceled      NotFound      NotFound      - ended       - ended       - ended
+not executable         - not owner   - not owner   NotExecutable canceled      NotExecutable NotExecutable - ended       - ended       - ended
+launch failed          - not owner   - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
+image not ready        - not owner   - not owner   queued 3      canceled      Launch        queued 3      - ended       - ended       - ended
+no image               - not owner   - not owner   Launch        canceled      Launch        Launch        - ended       - ended       - ended
+vanished               - not owner   - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
+lose                   - not owner   - not owner   queued 3      canceled      Poison        Lost          - ended       - ended       - ended
+exited, attempt before - not owner   - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
+exited, other node     - not owner   - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
+lose, attempt before   - not owner   - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
+lose, other node       - not owner   - not owner   - not owner   - not owner   - not owner   - not owner   - ended       - ended       - ended
 ";
 
 #[test]

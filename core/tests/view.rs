@@ -4,6 +4,8 @@ mod support;
 
 use proptest::prelude::*;
 use shoal_core::backoff;
+use shoal_core::clock::Tick;
+use shoal_core::entry::QueueEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
 use shoal_core::time::BootMs;
@@ -20,6 +22,7 @@ struct Store {
     queued: BTreeMap<TaskId, Fact>,
     running: BTreeMap<(NodeId, TaskId), (Fact, Resources)>,
     nodes: BTreeMap<NodeId, Fact>,
+    clock: Option<Fact>,
 }
 
 impl Store {
@@ -34,11 +37,13 @@ impl Store {
             Fact::NotRunning { task, node } => drop(self.running.remove(&(*node, *task))),
             Fact::NodeUp { node, .. } => drop(self.nodes.insert(*node, fact.clone())),
             Fact::NodeDown(node) => drop(self.nodes.remove(node)),
+            Fact::Clock { .. } => self.clock = Some(fact.clone()),
         }
     }
     fn snapshot(&self) -> Snapshot {
         let running = self.running.values().map(|(fact, _)| fact);
-        let facts = self.nodes.values().chain(self.queued.values()).chain(running).cloned().collect();
+        let all = self.nodes.values().chain(self.queued.values()).chain(running).chain(&self.clock);
+        let facts = all.cloned().collect();
         Snapshot { revision: self.revision, facts }
     }
     fn used_on(&self, node: NodeId) -> Resources {
@@ -50,17 +55,19 @@ impl Store {
 /// Any fact at all, sensible or not: the fold must hold for what a broken peer writes, too.
 fn any_fact() -> impl Strategy<Value = Fact> {
     let ids = (0..8u64, 0..4u64, 1..5u32, 1..4u32);
-    (0..6u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
+    (0..7u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
         0 => {
             let order = (attempt > 1).then_some(7);
-            let entry = shoal_core::entry::QueueEntry { order, ..queue_entry(cores(size), attempt) };
+            let (held, tick) = (size == 4, Tick(n));
+            let entry = QueueEntry { order, held, tick, ..queue_entry(cores(size), attempt) };
             Fact::Queued { task: task(t), entry, created: 100 }
         }
         1 => Fact::NotQueued(task(t)),
         2 => Fact::Running { task: task(t), node: node(n), entry: run_entry(cores(size), attempt) },
         3 => Fact::NotRunning { task: task(t), node: node(n) },
         4 => Fact::NodeUp { node: node(n), entry: node_entry("n", cores(size + 4)), created: 1 },
-        _ => Fact::NodeDown(node(n)),
+        5 => Fact::NodeDown(node(n)),
+        _ => Fact::Clock { tick: Tick(t), revision: 7 },
     })
 }
 
@@ -133,13 +140,14 @@ proptest! {
         now = now.plus(last);
         view.ripen(now);
         let mut ripe: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();
-        let due = |q: &&shoal_core::view::Queued| q.ripe_at() <= now;
-        let mut expected: Vec<TaskId> = view.all_queued().filter(due).map(|q| q.order.task).collect();
+        let free: Vec<_> = view.all_queued().filter(|q| !q.entry.held).collect();
+        let due = |q: &&&shoal_core::view::Queued| q.ripe_at() <= now;
+        let mut expected: Vec<TaskId> = free.iter().filter(due).map(|q| q.order.task).collect();
         ripe.sort();
         expected.sort();
         prop_assert_eq!(ripe, expected);
         prop_assert!(view.next_ripe().is_none_or(|at| at > now));
-        prop_assert_eq!(view.next_ripe(), view.all_queued().map(|q| q.ripe_at()).filter(|at| *at > now).min());
+        prop_assert_eq!(view.next_ripe(), free.iter().map(|q| q.ripe_at()).filter(|at| *at > now).min());
         prop_assert!(view.ripe().values().all(|orders| !orders.is_empty()));
     }
 }
@@ -160,7 +168,7 @@ fn a_new_list_does_not_start_the_back_off_again() {
 fn a_requeued_task_keeps_its_place_in_the_queue() {
     let mut view = View::default();
     view.apply(&support::queued(5, cores(1)), NOW);
-    let again = shoal_core::entry::QueueEntry { order: Some(101), ..queue_entry(cores(1), 2) };
+    let again = QueueEntry { order: Some(101), ..queue_entry(cores(1), 2) };
     view.apply(&Fact::Queued { task: task(1), entry: again, created: 900 }, NOW);
     view.ripen(NOW.plus(backoff::MAX_MS));
     let order: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();

@@ -1,6 +1,7 @@
 //! What the store's keys and changes mean to the core. A value that cannot be read (a newer format, damage) is reported and left out: it
 //! must not stop the node, and nothing is ever decided from it.
 
+use shoal_core::entry::ClockEntry;
 use shoal_core::id::TaskId;
 use shoal_core::view::{Fact, Snapshot};
 use shoal_store::key::Key;
@@ -27,7 +28,7 @@ pub fn changes(changes: &[Change]) -> Vec<Fact> {
 pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
-        Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
+        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock => None,
     }
 }
 
@@ -37,6 +38,10 @@ fn put(kv: &KeyValue) -> Option<Fact> {
         Key::Queued(task) => read(kv).map(|entry| Fact::Queued { task, entry, created }),
         Key::Running(node, task) => read(kv).map(|entry| Fact::Running { task, node, entry }),
         Key::Node(node) => read(kv).map(|entry| Fact::NodeUp { node, entry, created }),
+        Key::Clock => {
+            let entry = read::<ClockEntry>(kv)?;
+            Some(Fact::Clock { tick: entry.tick, revision: kv.mod_revision })
+        }
         Key::Ended(..) | Key::Task(_) | Key::Image(_) => None,
     }
 }
@@ -46,7 +51,8 @@ fn gone(key: &str) -> Option<Fact> {
         Key::Queued(task) => Some(Fact::NotQueued(task)),
         Key::Running(node, task) => Some(Fact::NotRunning { task, node }),
         Key::Node(node) => Some(Fact::NodeDown(node)),
-        Key::Ended(..) | Key::Task(_) | Key::Image(_) => None,
+        // Nobody deletes the clock; who does finds it begun anew at the next list.
+        Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock => None,
     }
 }
 

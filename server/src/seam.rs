@@ -5,6 +5,7 @@
 
 use crate::logs::copies::Copies;
 use async_trait::async_trait;
+use shoal_core::clock::Tick;
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::resources::Resources;
@@ -87,6 +88,8 @@ pub trait Insight: Send + Sync {
     async fn nodes(&self) -> Vec<NodeInfo>;
     /// Why a task waits; `None` when the view does not have it in the queue.
     async fn why(&self, task: TaskId) -> Option<Waiting>;
+    /// The cluster's clock; `None` before this node has read the store.
+    async fn tick(&self) -> Option<Tick>;
     /// How many tasks wait.
     async fn queue_len(&self) -> u64;
     /// How many tasks run.

@@ -285,6 +285,9 @@ struct Nodes {
 
 #[async_trait]
 impl Insight for Nodes {
+    async fn tick(&self) -> Option<shoal_core::clock::Tick> {
+        Some(shoal_core::clock::Tick::default())
+    }
     async fn nodes(&self) -> Vec<NodeInfo> {
         let resources = Resources::default();
         let entry = NodeEntry {

@@ -18,6 +18,7 @@ const RUNNING: &str = "/task/status/running/";
 const STATUS: &str = "/task/status/";
 const NODE: &str = "/node/";
 const IMAGE: &str = "/image/";
+const CLOCK: &str = "/clock";
 /// Named in transactions and never written; see [`crate::moves::batch`].
 pub const NEVER_WRITTEN: &str = "/never-written";
 const EPOCH_DIGITS: usize = 12;
@@ -84,6 +85,8 @@ pub enum Key {
     Node(NodeId),
     /// `/image/DIGEST`: an image that was imported.
     Image(Digest),
+    /// `/clock`: the cluster's time.
+    Clock,
 }
 
 /// The text is no key of ours.
@@ -109,13 +112,13 @@ impl Key {
         }
     }
 
-    /// The task that the key is about; `None` for a node's and an image's.
+    /// The task that the key is about; `None` for a node's, an image's and the clock's.
     pub fn task(&self) -> Option<TaskId> {
         match self {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
                 Some(*task)
             }
-            Key::Node(_) | Key::Image(_) => None,
+            Key::Node(_) | Key::Image(_) | Key::Clock => None,
         }
     }
 
@@ -131,6 +134,9 @@ fn parse(text: &str) -> Result<Key, &'static str> {
     }
     if let Some(digest) = text.strip_prefix(IMAGE) {
         return digest.parse().map(Key::Image).map_err(|_| "not a digest");
+    }
+    if text == CLOCK {
+        return Ok(Key::Clock);
     }
     let Some(status) = text.strip_prefix(STATUS) else {
         let id = text.strip_prefix(TASK).ok_or("unknown prefix")?;
@@ -176,6 +182,7 @@ impl fmt::Display for Key {
             }
             Key::Node(node) => write!(f, "{NODE}{node}"),
             Key::Image(digest) => write!(f, "{IMAGE}{digest}"),
+            Key::Clock => f.write_str(CLOCK),
         }
     }
 }
@@ -227,6 +234,11 @@ pub fn nodes() -> KeyRange {
     KeyRange::prefix(NODE)
 }
 
+/// The clock, which is one key.
+pub fn clock() -> KeyRange {
+    KeyRange { start: CLOCK.to_owned(), end: format!("{CLOCK}\0") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,12 +246,13 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
-        (0..6u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
+        (0..7u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
             0 => Key::Task(TaskId(a)),
             1 => Key::Queued(TaskId(a)),
             2 => Key::Running(NodeId(a), TaskId(b)),
             3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
             4 => Key::Node(NodeId(a)),
+            5 => Key::Clock,
             _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
         })
     }
@@ -256,6 +269,7 @@ mod tests {
             prop_assert_eq!(running().contains(&text), matches!(key, Key::Running(..)));
             prop_assert_eq!(nodes().contains(&text), matches!(key, Key::Node(_)));
             prop_assert_eq!(images().contains(&text), matches!(key, Key::Image(_)));
+            prop_assert_eq!(clock().contains(&text), key == Key::Clock);
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
             }
@@ -265,7 +279,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/task/status/)?.{0,90}") {
+        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/task/status/)?.{0,90}") {
             if let Ok(key) = Key::parse(&text) {
                 prop_assert_eq!(key.to_string(), text);
             }

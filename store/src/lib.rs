@@ -3,6 +3,7 @@
 //! The server sees [`port::Store`] alone. Keys are spelled in [`key`], values in [`record`], and every change of a task goes
 //! through [`moves`], which guards it.
 
+pub mod advance;
 pub mod etcd;
 pub mod fault;
 pub mod key;

@@ -303,6 +303,7 @@ mod tests {
             disk_bytes_max: 0,
             io_bytes_per_s_max: 0,
             log_bytes_max: 0,
+            priority: Default::default(),
             unknown: Unknown::new(),
         };
         let new = Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(0));

@@ -7,7 +7,7 @@
 use crate::port::{KeyValue, Revision};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shoal_core::entry::{EndEntry, NodeEntry, QueueEntry, RunEntry, StatusEntry};
+use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry, StatusEntry};
 use shoal_core::image::ImageEntry;
 use shoal_core::spec::Unknown;
 use shoal_core::task::Task;
@@ -84,6 +84,7 @@ record!(RunEntry, "run entry");
 record!(EndEntry, "end entry");
 record!(NodeEntry, "node entry");
 record!(ImageEntry, "image entry");
+record!(ClockEntry, "clock");
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
-use shoal_core::entry::{EndEntry, NodeEntry, QueueEntry, RunEntry};
+use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::task::Task;
 use shoal_store::key::{self, EndKind, Epoch, Key};
@@ -36,8 +36,14 @@ fn the_table_names_every_key_and_no_other() {
         })
         .collect();
     let (task, node) = (ID.parse().unwrap(), OTHER.parse().unwrap());
-    let plain =
-        [Key::Task(task), Key::Queued(task), Key::Running(node, task), Key::Node(node), Key::Image(digest())];
+    let plain = [
+        Key::Task(task),
+        Key::Queued(task),
+        Key::Running(node, task),
+        Key::Node(node),
+        Key::Image(digest()),
+        Key::Clock,
+    ];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
     let all: BTreeSet<String> = plain.into_iter().chain(ends).map(|key| key.to_string()).collect();
     assert_eq!(named, all);
@@ -59,6 +65,7 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Ended(..) => reads_back::<EndEntry>(line, value),
                 Key::Node(_) => reads_back::<NodeEntry>(line, value),
                 Key::Image(_) => reads_back::<ImageEntry>(line, value),
+                Key::Clock => reads_back::<ClockEntry>(line, value),
             }
         }
     }

@@ -6,8 +6,8 @@ use hyper_util::rt::TokioIo;
 use shoal_proto::v1::images_client::ImagesClient;
 use shoal_proto::v1::shoal_client::ShoalClient;
 use shoal_proto::v1::{
-    CancelRequest, GetRequest, ListRequest, LogRequest, Node, NodesRequest, State, StatusRequest,
-    StatusResponse, SubmitRequest, Task, TaskSpec,
+    CancelRequest, GetRequest, HoldRequest, ListRequest, LogRequest, Node, NodesRequest, ReleaseRequest,
+    ReprioritizeRequest, State, StatusRequest, StatusResponse, SubmitRequest, Task, TaskSpec,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -154,6 +154,28 @@ impl Api {
             CancelRequest { task: id.to_owned(), reason: reason.to_owned(), by: "shoal-tests".to_owned() };
         let answer = self.client.clone().cancel(request).await?.into_inner();
         answer.task.ok_or_else(|| tonic::Status::internal("an answer to Cancel has a task"))
+    }
+
+    /// Gives a task another priority.
+    pub async fn reprioritize(&self, id: &str, priority: u32) -> Result<Task, tonic::Status> {
+        let request = ReprioritizeRequest { task: id.to_owned(), priority };
+        let answer = self.client.clone().reprioritize(request).await?.into_inner();
+        answer.task.ok_or_else(|| tonic::Status::internal("an answer to Reprioritize has a task"))
+    }
+
+    /// Keeps a queued task from starting.
+    pub async fn hold(&self, id: &str, reason: &str) -> Result<Task, tonic::Status> {
+        let request =
+            HoldRequest { task: id.to_owned(), reason: reason.to_owned(), by: "shoal-tests".to_owned() };
+        let answer = self.client.clone().hold(request).await?.into_inner();
+        answer.task.ok_or_else(|| tonic::Status::internal("an answer to Hold has a task"))
+    }
+
+    /// Lets a held task start.
+    pub async fn release(&self, id: &str) -> Result<Task, tonic::Status> {
+        let request = ReleaseRequest { task: id.to_owned() };
+        let answer = self.client.clone().release(request).await?.into_inner();
+        answer.task.ok_or_else(|| tonic::Status::internal("an answer to Release has a task"))
     }
 
     /// The log of the latest attempt; with `follow`, until the attempt has ended.

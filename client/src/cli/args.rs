@@ -16,7 +16,7 @@ Examples:
 
 Exit codes: the task's own; 128+N signal N; 124 time limit; 125 Shoal failed; 126/127 cannot
 execute / not found; 130 canceled; 2 wrong usage. Tasks: ID, 4 to 8 digits of a short id, @last,
-@mine, @failed, @running, @queued, a comma list, - for ids on stdin.";
+@mine, @failed, @running, @queued, @held, a comma list, - for ids on stdin.";
 
 /// Run work on a cluster
 #[derive(Debug, Parser)]
@@ -84,6 +84,12 @@ pub enum Command {
     /// End tasks for good
     #[command(visible_alias = "kill")]
     Cancel(cmd::cancel::CancelArgs),
+    /// Change how tasks wait: their priority
+    Edit(cmd::edit::EditArgs),
+    /// Keep queued tasks from starting
+    Hold(cmd::hold::HoldArgs),
+    /// Let held tasks start
+    Release(cmd::hold::ReleaseArgs),
     /// Why a task waits
     Why(cmd::why::WhyArgs),
     /// Nodes of the cluster
@@ -104,7 +110,7 @@ pub enum Command {
 /// Which tasks.
 #[derive(Clone, Debug, Args)]
 pub struct Selection {
-    /// Tasks: ID, short ID, @last, @mine, @failed, @running, @queued, A,B,… or - for stdin
+    /// Tasks: ID, short ID, @last, @mine, @failed, @running, @queued, @held, A,B,… or - for stdin
     #[arg(value_name = "TASK", required = true)]
     pub tasks: Vec<String>,
 }

@@ -3,7 +3,10 @@
 pub mod cancel;
 pub mod completion;
 pub mod dev;
+pub mod each;
+pub mod edit;
 pub mod events;
+pub mod hold;
 pub mod image;
 pub mod list;
 pub mod log;

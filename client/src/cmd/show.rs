@@ -11,6 +11,7 @@ use crate::output::{self, Form, tasks};
 use crate::values::{age_text, bytes_text, cpus_text, mount_text};
 use crate::{selector, words};
 use clap::Args;
+use shoal_proto::convert::priority;
 use shoal_proto::v1;
 
 /// The options of `show`.
@@ -43,6 +44,8 @@ fn page(task: &v1::Task) -> String {
     let facts = [
         ("id", format!("{}   (short: {})", task.id, selector::short(&task.id))),
         ("state", if end.is_empty() { state } else { format!("{state}   {end}") }),
+        ("held", task.hold.as_ref().map_or(String::new(), tasks::hold_text)),
+        ("priority", priority_text(task, &spec)),
         ("name", spec.name.clone()),
         ("user", spec.user.clone()),
         ("command", words::join(&spec.command)),
@@ -62,6 +65,16 @@ fn page(task: &v1::Task) -> String {
         text.push_str(&attempts(&task.attempts).render());
     }
     text
+}
+
+/// Its present priority, and the one that it was submitted with where that is another.
+fn priority_text(task: &v1::Task, spec: &v1::TaskSpec) -> String {
+    let now = priority::text(task.priority);
+    if task.priority == spec.priority {
+        now
+    } else {
+        format!("{now}   (was {})", priority::text(spec.priority))
+    }
 }
 
 /// What it may use; those that are the node's usual are left out.

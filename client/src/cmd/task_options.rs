@@ -34,6 +34,9 @@ pub struct TaskOptions {
     /// A name for people
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Higher is sooner: low, normal, high, urgent, or 1 to 1000 [default: normal, which is 500]
+    #[arg(short, long, value_name = "P", value_parser = values::priority)]
+    pub priority: Option<u32>,
     /// From start to SIGTERM [default: none]
     #[arg(long, value_name = "TIME", value_parser = values::duration_ms)]
     pub time_limit: Option<u64>,
@@ -135,6 +138,7 @@ impl TaskOptions {
             disk_bytes_max: self.disk.unwrap_or(0),
             io_bytes_per_s_max: self.io.unwrap_or(0),
             log_bytes_max: self.log_max.unwrap_or(0),
+            priority: self.priority.unwrap_or(0),
         }
     }
 }

@@ -27,6 +27,10 @@ pub struct Task {
     pub failure: Option<Failure>,
     /// Who asked for its end; when canceled, or while that is under way.
     pub cancel: Option<Cancel>,
+    /// Its present priority, 1 to 1000.
+    pub priority: u32,
+    /// Who holds it, while somebody does.
+    pub hold: Option<Cancel>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// When it was submitted.
@@ -78,6 +82,8 @@ pub struct Spec {
     pub io_bytes_per_s_max: u64,
     /// Bytes kept of each attempt's log; 0 is the node's usual.
     pub log_bytes_max: u64,
+    /// The priority that it was submitted with.
+    pub priority: u32,
 }
 
 /// A directory of the nodes.
@@ -129,7 +135,7 @@ pub struct Failure {
     pub message: String,
 }
 
-/// A request to end a task.
+/// A request to end a task, or to hold it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cancel {
     /// Who asked.
@@ -304,6 +310,12 @@ impl From<&v1::Task> for Task {
                 .failure
                 .as_ref()
                 .map(|failure| Failure { kind: kind_word(failure.kind()), message: failure.message.clone() }),
+            priority: task.priority,
+            hold: task.hold.as_ref().map(|hold| Cancel {
+                by: hold.by.clone(),
+                reason: hold.reason.clone(),
+                at_ms: hold.at_ms,
+            }),
             cancel: task.cancel.as_ref().map(|cancel| Cancel {
                 by: cancel.by.clone(),
                 reason: cancel.reason.clone(),
@@ -343,6 +355,7 @@ impl From<&v1::TaskSpec> for Spec {
             disk_bytes_max: spec.disk_bytes_max,
             io_bytes_per_s_max: spec.io_bytes_per_s_max,
             log_bytes_max: spec.log_bytes_max,
+            priority: spec.priority,
         }
     }
 }

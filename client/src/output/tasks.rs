@@ -5,6 +5,7 @@ use super::table::{Cell, Table};
 use super::{Form, style};
 use crate::selector::short;
 use crate::{values, words};
+use shoal_proto::convert::priority;
 use shoal_proto::v1;
 use shoal_proto::v1::State;
 use shoal_proto::v1::exit::How;
@@ -37,9 +38,10 @@ pub fn table(form: Form, tasks: &[v1::Task], reasons: &HashMap<String, String>) 
     let now = now_ms();
     let wide = form == Form::Wide;
     let mut table = Table::new(match wide {
-        true => {
-            &["ID", "STATE", "NAME", "USER", "NODE", "TRY", "CPUS", "MEMORY", "ROOT", "AGE", "END", "COMMAND"]
-        }
+        true => &[
+            "ID", "STATE", "NAME", "USER", "NODE", "TRY", "PRIO", "CPUS", "MEMORY", "ROOT", "AGE", "END",
+            "COMMAND",
+        ],
         false => &["ID", "STATE", "NAME", "USER", "NODE", "AGE", "END"],
     });
     for task in tasks {
@@ -58,6 +60,7 @@ pub fn table(form: Form, tasks: &[v1::Task], reasons: &HashMap<String, String>) 
                 spec.user.as_str().into(),
                 node,
                 attempt.map_or(String::new(), |attempt| attempt.number.to_string()).into(),
+                priority::text(task.priority).into(),
                 values::cpus_text(resources.cpu_milli).into(),
                 values::bytes_text(resources.memory_bytes).into(),
                 spec.root.as_str().into(),
@@ -101,10 +104,21 @@ fn age_ms(task: &v1::Task, now: i64) -> u64 {
     u64::try_from(now.saturating_sub(since)).unwrap_or(0)
 }
 
+/// Who holds a task, and why.
+pub fn hold_text(hold: &v1::HoldInfo) -> String {
+    if hold.reason.is_empty() {
+        format!("by {}", hold.by)
+    } else {
+        format!("by {}: {}", hold.by, hold.reason)
+    }
+}
+
 /// How the task ended, in a few words; empty while it has not.
 pub fn end_text(task: &v1::Task) -> String {
     match task.state() {
-        State::Unspecified | State::Queued => String::new(),
+        State::Unspecified | State::Queued => {
+            task.hold.as_ref().map_or(String::new(), |hold| format!("held {}", hold_text(hold)))
+        }
         State::Running => match &task.cancel {
             Some(cancel) => format!("being canceled by {}", cancel.by),
             None => String::new(),

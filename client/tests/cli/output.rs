@@ -30,12 +30,14 @@ fn a_task_as_json_is_exactly_this() {
             "max_attempts": 0, "on_node_loss": "requeue", "net": "none",
             "mounts": [{"name": "data", "target": "/data", "read_only": true}],
             "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 1 << 20,
-            "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20
+            "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20, "priority": 0
         },
         "state": "complete",
         "exit": {"code": 3, "signal": null, "oom_killed": false},
         "failure": null,
         "cancel": null,
+        "priority": 0,
+        "hold": null,
         "attempts": [{
             "number": 1, "node_id": "node-1-id", "node_name": "node-1", "started_ms": 1_700_000_000_100_i64,
             "ended_ms": 1_700_000_000_200_i64, "end": "exited"

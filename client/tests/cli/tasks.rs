@@ -50,6 +50,39 @@ fn each_selector_names_its_tasks() {
 }
 
 #[test]
+fn priorities_and_holds_are_changed_and_shown() {
+    let (_shared, node) = node();
+    let ids = submit(&node, "queue\nhold\n");
+    let short = shoal_client::selector::short(&ids[0]).to_owned();
+    let edited = shoal(&node.address, &["edit", &ids[0], "--priority", "high"]);
+    assert_eq!(
+        (edited.code, edited.stdout.as_str()),
+        (0, format!("{short} queued, priority high\n").as_str())
+    );
+    let held = shoal(&node.address, &["hold", "@queued", "--reason", "the mirror is down"]);
+    assert_eq!((held.code, held.stdout.as_str()), (0, format!("{short} held\n").as_str()));
+    let shown = shoal(&node.address, &["show", &ids[0]]).stdout;
+    assert!(shown.contains("priority   high   (was normal)"), "{shown}");
+    let line = shown.lines().find(|line| line.starts_with("held ")).unwrap_or_default();
+    assert!(line.contains("by ") && line.ends_with(": the mirror is down"), "{shown}");
+    assert!(shoal(&node.address, &["list"]).stdout.contains("the mirror is down"));
+    assert_eq!(names(&node, "@held"), ids[..1]);
+    let running = shoal(&node.address, &["hold", &ids[1]]);
+    assert_eq!(running.code, 125, "{}", running.stderr);
+    assert!(
+        running.stderr.contains("cannot hold task") && running.stderr.contains("waits"),
+        "{}",
+        running.stderr
+    );
+    let released = shoal(&node.address, &["release", "@held"]);
+    assert_eq!((released.code, released.stdout.as_str()), (0, format!("{short} queued\n").as_str()));
+    assert_eq!(names(&node, "@held"), [""; 0]);
+    let bad = shoal(&node.address, &["edit", &ids[0], "--priority", "soon"]);
+    assert_eq!(bad.code, 2);
+    assert!(bad.stderr.contains("low, normal, high, urgent, or a number from 1 to 1000"), "{}", bad.stderr);
+}
+
+#[test]
 fn stdin_is_a_list_of_ids() {
     let (shared, node) = node();
     let ids = submit(&node, "queue\nqueue\n");

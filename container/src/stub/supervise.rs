@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The niceness of who comes first.
-const FIRST_IN_GROUP: i32 = -20;
+const FIRST_IN_GROUP: i32 = -8;
 
 /// Starts the task and stays with it; returns only when it could not be started at all.
 pub fn run<'a>(

@@ -61,7 +61,7 @@ impl Hedge {
             Fact::Running { node, .. } | Fact::NotRunning { node, .. } | Fact::NodeDown(node) => {
                 self.late.remove(node);
             }
-            Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } => {}
+            Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } | Fact::Clock { .. } => {}
         }
     }
 

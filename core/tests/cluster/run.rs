@@ -22,6 +22,9 @@ impl World {
             }
             Happening::Apply { host, life, task, transition } => self.apply(host, life, task, transition),
             Happening::Read { host, life, task } => self.read(host, life, task),
+            // Nobody waits for the answer, so what is cut off is lost.
+            Happening::Advance { host, to, after } if !self.is_cut(host) => self.store.advance(to, after),
+            Happening::Advance { .. } => {}
             Happening::Poll { host, watch, range } => self.poll(host, watch, range),
             Happening::List { host, watch } => self.list(host, watch),
             Happening::Execute { host, id } => self.execute(host, id),

@@ -2,6 +2,7 @@
 //! as `shoal_core::event::Action::Propose` says.
 
 use crate::Plant;
+use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, StatusEntry};
 use shoal_core::event::Decision;
 use shoal_core::id::{NodeId, TaskId};
@@ -11,10 +12,11 @@ use shoal_core::transition::{Outcome, Transition, apply};
 use shoal_core::view::{Fact, Snapshot, View};
 use std::collections::BTreeMap;
 
-/// The two ranges that a node watches; their order relative to each other is nobody's promise.
-pub const RANGES: usize = 2;
+/// The ranges that a node watches; their order relative to each other is nobody's promise.
+pub const RANGES: usize = 3;
 const NODES: usize = 0;
 const TASKS: usize = 1;
+const CLOCK: usize = 2;
 
 pub struct Record {
     pub task: Task,
@@ -31,6 +33,7 @@ pub struct Store {
     nodes: BTreeMap<NodeId, (NodeEntry, i64)>,
     /// Per range: each revision's changes, never split.
     pub log: [Vec<(i64, Vec<Fact>)>; RANGES],
+    clock: (Tick, i64),
     index: View,
 }
 
@@ -72,6 +75,15 @@ impl Store {
         }
     }
 
+    /// One step of the cluster's clock, if nobody has made it yet.
+    pub fn advance(&mut self, to: Tick, after: i64) {
+        if self.clock.1 == after {
+            self.revision += 1;
+            self.clock = (to, self.revision);
+            self.write(CLOCK, vec![Fact::Clock { tick: to, revision: self.revision }]);
+        }
+    }
+
     pub fn has_node(&self, node: NodeId) -> bool {
         self.nodes.contains_key(&node)
     }
@@ -81,7 +93,7 @@ impl Store {
             Transition::Finish { .. } if self.plant == Plant::Unfenced => true,
             Transition::Steal { node, .. } | Transition::Finish { node, .. } => self.has_node(*node),
             Transition::Lose { node, .. } => self.plant == Plant::UnguardedRequeue || !self.has_node(*node),
-            Transition::Cancel(_) => true,
+            Transition::Cancel(_) | Transition::Adjust(_) => true,
         }
     }
 
@@ -120,7 +132,9 @@ impl Store {
         let old = self.status.insert(after.id, (entry.clone(), revision));
         let mut facts = Vec::new();
         match old {
-            Some((StatusEntry::Queued(_), _)) => facts.push(Fact::NotQueued(after.id)),
+            Some((StatusEntry::Queued(_), _)) if after.state != TaskState::Queued => {
+                facts.push(Fact::NotQueued(after.id));
+            }
             Some((StatusEntry::Running(node, _), _)) if after.node() != Some(node) => {
                 facts.push(Fact::NotRunning { task: after.id, node });
             }
@@ -168,7 +182,9 @@ impl Store {
         });
         let live = self.status.iter().filter(|(_, (entry, _))| !matches!(entry, StatusEntry::Ended(_)));
         let tasks = live.map(|(task, (entry, created))| put(*task, entry, *created));
-        Snapshot { revision: self.revision, facts: nodes.chain(tasks).collect() }
+        let (tick, revision) = self.clock;
+        let clock = (revision > 0).then_some(Fact::Clock { tick, revision });
+        Snapshot { revision: self.revision, facts: nodes.chain(tasks).chain(clock).collect() }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::host::{Container, Host, Life};
 use crate::store::{RANGES, Store};
 use crate::support::{Rng, cores};
 use crate::witness::Witness;
+use shoal_core::clock::Tick;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::features::{Features, NET_HOST};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
@@ -19,6 +20,8 @@ pub enum Happening {
     Arrive { host: usize, life: u64, event: Event },
     /// A proposal reaches the store.
     Apply { host: usize, life: u64, task: TaskId, transition: Transition },
+    /// A step of the clock reaches the store.
+    Advance { host: usize, to: Tick, after: i64 },
     /// A read of a record reaches the store.
     Read { host: usize, life: u64, task: TaskId },
     /// The watch delivers what has gathered in a range.
@@ -220,6 +223,10 @@ impl World {
             Action::Claim(task) => {
                 let delay = self.reach(host);
                 self.after(delay, Happening::Read { host, life, task });
+            }
+            Action::Advance { to, after } => {
+                let delay = self.reach(host);
+                self.after(delay, Happening::Advance { host, to, after });
             }
             Action::Start(task) => self.start(host, &task),
             Action::Stop { attempt, grace_ms } => self.stop(host, attempt, grace_ms),

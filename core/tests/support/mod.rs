@@ -1,9 +1,11 @@
 //! Builders that the tests of the core share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
 use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::priority::Priority;
 use shoal_core::resources::Resources;
 use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Cancel, Exit, ExitHow, Task};
@@ -37,6 +39,7 @@ pub fn spec(resources: Resources) -> TaskSpec {
         resources,
         pids_max: 64,
         name: String::new(),
+        priority: Priority::NORMAL,
         user: String::new(),
         workdir: "/".to_owned(),
         time_limit_ms: 60_000,
@@ -87,9 +90,18 @@ pub fn node_up(n: u64, resources: Resources) -> Fact {
 }
 
 pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
-    let root = "default".to_owned();
-    let needs = Features::default();
-    QueueEntry { resources, root, needs, attempt, order: None, seq: 0, unknown: Unknown::new() }
+    QueueEntry {
+        resources,
+        root: "default".to_owned(),
+        needs: Features::default(),
+        priority: Priority::NORMAL,
+        tick: Tick(0),
+        held: false,
+        attempt,
+        order: None,
+        seq: 0,
+        unknown: Unknown::new(),
+    }
 }
 
 /// Task `n`, submitted at revision 100 + `n`, so that its number is its place in the queue.

@@ -1,5 +1,7 @@
 //! Every limit on what a request may ask for, in one table. A message about a breach is made from the same row.
 
+use shoal_core::priority::Priority;
+
 /// A number's bounds, both inclusive.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
@@ -42,6 +44,12 @@ pub const TIME_LIMIT_MS: Range = Range { min: 0, max: 365 * 24 * 3_600_000, defa
 pub const KILL_GRACE_MS: Range = Range { min: 1, max: 3_600_000, default: 10_000 };
 /// Attempts before a task counts as poison.
 pub const MAX_ATTEMPTS: Range = Range { min: 1, max: 100, default: 3 };
+/// Higher is sooner.
+pub const PRIORITY: Range = Range {
+    min: Priority::MIN as u64,
+    max: Priority::MAX as u64,
+    default: 500, // normal; a test holds it to `Priority::NORMAL`
+};
 /// Tasks of one submit request.
 pub const TASKS: Range = Range { min: 1, max: 1000, default: 0 };
 /// Tasks named in one watch request.
@@ -66,7 +74,7 @@ pub const ROOT_CHARS_MAX: usize = 64;
 pub const MOUNT_CHARS_MAX: usize = 64;
 /// What Shoal itself mounts: nothing of a task's lies there.
 pub const RESERVED_TARGETS: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// Characters of the reason for a cancel.
+/// Characters of the reason for a cancel or a hold.
 pub const REASON_CHARS_MAX: usize = 1024;
 /// Bytes of a path: the kernel's PATH_MAX without the closing NUL.
 pub const PATH_BYTES_MAX: usize = 4095;

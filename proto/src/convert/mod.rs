@@ -4,6 +4,7 @@
 pub mod access;
 pub mod check;
 pub mod limits;
+pub mod priority;
 pub mod spec;
 pub mod task;
 

@@ -3,6 +3,7 @@
 use super::check::{Check, shown};
 use super::{access, limits};
 use crate::v1;
+use shoal_core::priority::Priority;
 use shoal_core::resources::Resources;
 use shoal_core::spec::{OnNodeLoss, RunAs, TaskSpec, Unknown};
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ pub fn spec_from_wire(wire: v1::TaskSpec, path: &str, check: &mut Check) -> Task
             limits::IO_BYTES_PER_S,
         ),
         log_bytes_max: check.number_or_usual(&at("log_bytes_max"), wire.log_bytes_max, limits::LOG_BYTES),
+        priority: priority(wire.priority, &at("priority"), check),
         command: wire.command,
         env: wire.env.into_iter().collect::<BTreeMap<_, _>>(),
         name: wire.name,
@@ -99,7 +101,13 @@ pub fn spec_to_wire(spec: &TaskSpec) -> v1::TaskSpec {
         disk_bytes_max: spec.disk_bytes_max,
         io_bytes_per_s_max: spec.io_bytes_per_s_max,
         log_bytes_max: spec.log_bytes_max,
+        priority: spec.priority.number().into(),
     }
+}
+
+/// A priority; 0 is the normal one.
+pub fn priority(value: u32, field: &str, check: &mut Check) -> Priority {
+    Priority::new(check.number(field, value.into(), limits::PRIORITY)).unwrap_or_default()
 }
 
 /// An amount of resources for the wire.

@@ -5,7 +5,7 @@ use crate::v1;
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::id::NodeId;
 use shoal_core::resources::Resources;
-use shoal_core::task::{Attempt, Cancel, Exit, ExitHow, Failure, FailureKind, Task, TaskState};
+use shoal_core::task::{Attempt, Cancel, Exit, ExitHow, Failure, FailureKind, Hold, Task, TaskState};
 
 /// A task as the store has it at `revision`, the record's last change.
 pub fn task_to_wire(task: &Task, revision: i64) -> v1::Task {
@@ -17,6 +17,8 @@ pub fn task_to_wire(task: &Task, revision: i64) -> v1::Task {
         submitted_ms: task.submitted.0,
         ended_ms: task.ended.map_or(0, |at| at.0),
         revision,
+        priority: task.priority().number().into(),
+        hold: task.hold.as_ref().map(hold_to_wire),
         ..v1::Task::default()
     };
     match &task.state {
@@ -75,6 +77,10 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
 
 fn cancel_to_wire(cancel: &Cancel) -> v1::CancelInfo {
     v1::CancelInfo { by: cancel.by.clone(), reason: cancel.reason.clone(), at_ms: cancel.at.0 }
+}
+
+fn hold_to_wire(hold: &Hold) -> v1::HoldInfo {
+    v1::HoldInfo { by: hold.by.clone(), reason: hold.reason.clone(), at_ms: hold.at.0 }
 }
 
 fn exit_to_wire(exit: &Exit) -> v1::Exit {

@@ -3,6 +3,7 @@ use super::spec::{spec_from_wire, spec_to_wire, specs_from_wire, stored_bytes};
 use super::{limits, request_id};
 use crate::v1;
 use proptest::prelude::*;
+use shoal_core::priority::Priority;
 use shoal_core::spec::{Net, OnNodeLoss, TaskSpec};
 use tonic_types::FieldViolation;
 
@@ -179,9 +180,10 @@ prop_compose! {
         net in any::<i32>(),
         mounts in prop::collection::vec(("[a-z/]{0,4}", "[a-z./]{0,8}", any::<bool>()), 0..4),
         run_as in prop::option::of(any::<(u32, u32)>()),
+        priority in any::<u32>(),
         limits in any::<(u32, u64, u64, u64)>(),
     ) -> v1::TaskSpec {
-        choices(net, mounts, run_as, limits)
+        v1::TaskSpec { priority, ..choices(net, mounts, run_as, limits) }
     }
 }
 
@@ -191,10 +193,11 @@ prop_compose! {
         net in 1..=3i32,
         mounts in prop::collection::btree_map("/mnt/[a-z]{1,8}", ("[a-z]{1,4}", any::<bool>()), 0..4),
         run_as in prop::option::of((0..=65_534u32, 0..=65_534u32)),
+        priority in 1..=1000u32,
         limits in (16..=1_048_576u32, (64u64 << 10)..=(2 << 20), (64u64 << 10)..=(1 << 40), (4u64 << 10)..=(1 << 40)),
     ) -> v1::TaskSpec {
         let mounts = mounts.into_iter().map(|(target, (name, read_only))| (name, target, read_only));
-        choices(net, mounts.collect(), run_as, limits)
+        v1::TaskSpec { priority, ..choices(net, mounts.collect(), run_as, limits) }
     }
 }
 
@@ -255,6 +258,12 @@ prop_compose! {
             ..choices
         }
     }
+}
+
+#[test]
+fn no_priority_is_the_normal_one() {
+    assert_eq!(limits::PRIORITY.default, u64::from(Priority::NORMAL.number()));
+    assert_eq!((super::priority::text(0), super::priority::parse("normal")), ("normal".to_owned(), Ok(500)));
 }
 
 proptest! {

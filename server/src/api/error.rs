@@ -84,6 +84,12 @@ pub enum ApiError {
         /// Its state.
         state: v1::State,
     },
+    /// Only what waits can be held.
+    #[error("task {task} runs: only a task that waits can be held")]
+    NotQueued {
+        /// The task.
+        task: TaskId,
+    },
     /// The revision of a page token has been compacted away.
     #[error("page_token is too old, its revision is gone: list again from the first page")]
     PageTokenStale,
@@ -148,9 +154,10 @@ impl ApiError {
             ApiError::Invalid(_) | ApiError::Ambiguous { .. } => Code::InvalidArgument,
             ApiError::NoTask { .. } | ApiError::NoAttempt { .. } | ApiError::LogGone { .. } => Code::NotFound,
             ApiError::RequestIdReused { .. } => Code::AlreadyExists,
-            ApiError::CannotRun(_) | ApiError::Ended { .. } | ApiError::NotStarted { .. } => {
-                Code::FailedPrecondition
-            }
+            ApiError::CannotRun(_)
+            | ApiError::Ended { .. }
+            | ApiError::NotQueued { .. }
+            | ApiError::NotStarted { .. } => Code::FailedPrecondition,
             ApiError::QueueFull { .. } | ApiError::Busy { .. } | ApiError::StoreFull => {
                 Code::ResourceExhausted
             }
@@ -178,6 +185,7 @@ impl ApiError {
             ApiError::SubmitUnfinished { .. } => "SUBMIT_UNFINISHED",
             ApiError::StoreUnavailable(_) => "STORE_UNAVAILABLE",
             ApiError::Ended { .. } => "TASK_ENDED",
+            ApiError::NotQueued { .. } => "TASK_NOT_QUEUED",
             ApiError::PageTokenStale => "PAGE_TOKEN_STALE",
             ApiError::WatchLagged => "WATCH_LAGGED",
             ApiError::NotStarted { .. } => "NOT_STARTED",

@@ -2,6 +2,7 @@
 //!
 //! Never in here: a decision about a task (it is proposed through the seam), or state of the node loop.
 
+pub mod adjust;
 pub mod cancel;
 pub mod connection;
 pub mod create;
@@ -90,6 +91,18 @@ impl Shoal for Rpc {
     }
     async fn cancel(&self, r: Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {
         Ok(Response::new(cancel::cancel(&self.0, r.into_inner()).await?))
+    }
+    async fn reprioritize(
+        &self,
+        r: Request<v1::ReprioritizeRequest>,
+    ) -> Result<Response<v1::ReprioritizeResponse>, Status> {
+        Ok(Response::new(adjust::reprioritize(&self.0, r.into_inner()).await?))
+    }
+    async fn hold(&self, r: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        Ok(Response::new(adjust::hold(&self.0, r.into_inner()).await?))
+    }
+    async fn release(&self, r: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
+        Ok(Response::new(adjust::release(&self.0, r.into_inner()).await?))
     }
     async fn log(&self, r: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
         Ok(Response::new(log::log(self.0.clone(), r.into_inner()).await?))

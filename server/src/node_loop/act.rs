@@ -7,10 +7,12 @@ use crate::journal;
 use crate::propose::Settled;
 use crate::seam::{ProposeError, TaskChanged};
 use shoal_container::failpoint;
+use shoal_core::clock::Tick;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::task::Task;
 use shoal_core::transition::Transition;
+use shoal_store::advance::advance;
 use shoal_store::key::Key;
 use shoal_store::list_watch::FollowItem;
 use shoal_store::port::Change;
@@ -37,6 +39,7 @@ impl NodeLoop {
     async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         match action {
             Action::Propose { task, transition } => self.propose(task, transition),
+            Action::Advance { to, after } => self.advance(to, after),
             Action::Claim(task) => self.claim(task),
             Action::Start(task) => {
                 failpoint!("server.before_start");
@@ -70,7 +73,10 @@ impl NodeLoop {
     fn propose(&mut self, task: TaskId, transition: Transition) {
         let known = match &transition {
             Transition::Finish { .. } => self.records.get(&task).cloned(),
-            Transition::Steal { .. } | Transition::Lose { .. } | Transition::Cancel(_) => None,
+            Transition::Steal { .. }
+            | Transition::Lose { .. }
+            | Transition::Cancel(_)
+            | Transition::Adjust(_) => None,
         };
         let proposer = self.ports.proposer.clone();
         self.work.spawn(async move {
@@ -97,6 +103,17 @@ impl NodeLoop {
             };
             let record = stored.filter(|_| matches!(transition, Transition::Steal { .. }));
             Done { event: Event::Decided { task, transition, decision }, record, prepared: None }
+        });
+    }
+
+    fn advance(&mut self, to: Tick, after: i64) {
+        let store = self.ports.store.clone();
+        self.work.spawn(async move {
+            // What came of it the watch shows, whoever was first.
+            if let Err(error) = store.txn(advance(to, after)).await {
+                tracing::debug!(%error, %to, "the clock was not advanced");
+            }
+            Done { event: Event::Tick, record: None, prepared: None }
         });
     }
 

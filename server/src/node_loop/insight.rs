@@ -4,6 +4,7 @@ use crate::index::Index;
 use crate::membership::Membership;
 use crate::seam::{Identity, Insight, NodeInfo, Waiting};
 use async_trait::async_trait;
+use shoal_core::clock::Tick;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,6 +59,10 @@ impl Insight for LoopInsight {
 
     async fn why(&self, task: TaskId) -> Option<Waiting> {
         self.ask(move |node, _| shoal_core::why::why(node.view(), task, crate::clock::boot())).await
+    }
+
+    async fn tick(&self) -> Option<Tick> {
+        self.ask(|node, _| node.is_synced().then(|| node.view().clock().0)).await
     }
 
     async fn queue_len(&self) -> u64 {

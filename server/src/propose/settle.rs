@@ -137,7 +137,7 @@ impl Settle {
             (me == node).then_some(Guard::OwnerAlive { node, create_revision })
         };
         match transition {
-            Transition::Cancel(_) => Some(Guard::None),
+            Transition::Cancel(_) | Transition::Adjust(_) => Some(Guard::None),
             Transition::Steal { node, .. } | Transition::Finish { node, .. } => owner(*node),
             Transition::Lose { node, .. } => Some(Guard::NodeAbsent(*node)),
         }

@@ -1,5 +1,6 @@
 //! The API over a real connection, against the model of the store and a small node loop that really applies transitions.
 
+mod adjust;
 mod cancel;
 mod fixture;
 mod limits;

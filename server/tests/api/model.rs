@@ -38,6 +38,9 @@ impl Model {
     }
 }
 
+/// What the cluster's clock shows.
+pub const TICK: shoal_core::clock::Tick = shoal_core::clock::Tick(77);
+
 #[async_trait]
 impl Propose for Model {
     async fn propose(&self, task: TaskId, transition: Transition) -> Result<Decision, ProposeError> {
@@ -70,6 +73,9 @@ impl Propose for Model {
 
 #[async_trait]
 impl Insight for Model {
+    async fn tick(&self) -> Option<shoal_core::clock::Tick> {
+        Some(TICK)
+    }
     async fn nodes(&self) -> Vec<NodeInfo> {
         self.nodes.lock().expect("no panic").clone()
     }

@@ -30,6 +30,7 @@ pub fn task(number: u128) -> Task {
         disk_bytes_max: 0,
         io_bytes_per_s_max: 0,
         log_bytes_max: 0,
+        priority: Default::default(),
         unknown: Unknown::new(),
     };
     Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(1_000_000))

@@ -26,6 +26,17 @@ fn error(code: Code, reason: &str, message: &str) -> Status {
     Status::with_error_details(code, message, details)
 }
 
+/// Changes a task that has not ended.
+fn adjust(world: &mut World, text: &str, change: impl Fn(&mut v1::Task)) -> Result<v1::Task, Status> {
+    let task = find(world, text)?;
+    let id = task.id.clone();
+    if is_terminal(task.state()) {
+        return Err(error(Code::FailedPrecondition, "TASK_ENDED", "task has ended already: complete"));
+    }
+    world.update(&id, change);
+    world.task(&id).cloned().ok_or_else(|| Status::internal("it was there"))
+}
+
 fn find<'a>(world: &'a World, text: &str) -> Result<&'a v1::Task, Status> {
     let hits = |task: &&v1::Task| task.id == text || (text.len() <= 8 && short(&task.id).starts_with(text));
     let mut found = world.tasks.iter().filter(hits);
@@ -135,6 +146,40 @@ impl Shoal for Api {
             }
         })?;
         Ok(Response::new(v1::CancelResponse { task }))
+    }
+
+    async fn reprioritize(
+        &self,
+        request: Request<v1::ReprioritizeRequest>,
+    ) -> Result<Response<v1::ReprioritizeResponse>, Status> {
+        let v1::ReprioritizeRequest { task, priority } = request.into_inner();
+        let task = self.shared.change(|world| adjust(world, &task, |task| task.priority = priority))?;
+        Ok(Response::new(v1::ReprioritizeResponse { task: Some(task) }))
+    }
+
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        let v1::HoldRequest { task, reason, by } = request.into_inner();
+        let hold = v1::HoldInfo { by, reason, at_ms: 1_700_000_000_170 };
+        let task = self.shared.change(|world| {
+            if find(world, &task)?.state() == State::Running {
+                return Err(error(
+                    Code::FailedPrecondition,
+                    "TASK_NOT_QUEUED",
+                    "only a task that waits can be held",
+                ));
+            }
+            adjust(world, &task, |task| task.hold = Some(hold.clone()))
+        })?;
+        Ok(Response::new(v1::HoldResponse { task: Some(task) }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let task = request.into_inner().task;
+        let task = self.shared.change(|world| adjust(world, &task, |task| task.hold = None))?;
+        Ok(Response::new(v1::ReleaseResponse { task: Some(task) }))
     }
 
     async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {

@@ -89,7 +89,7 @@ impl World {
         self.tasks.iter().find(|task| task.id == id)
     }
 
-    fn update(&mut self, id: &str, change: impl FnOnce(&mut v1::Task)) {
+    pub fn update(&mut self, id: &str, change: impl FnOnce(&mut v1::Task)) {
         self.revision += 1;
         let revision = self.revision;
         let task = self.tasks.iter_mut().find(|task| task.id == id).unwrap();

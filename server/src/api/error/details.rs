@@ -20,6 +20,9 @@ impl ApiError {
             ApiError::Ended { task, state } => {
                 vec![("task", task.to_string()), ("state", state_word(*state))]
             }
+            ApiError::NotQueued { task } => {
+                vec![("task", task.to_string()), ("state", "running".to_owned())]
+            }
             ApiError::LogGone { node, .. } | ApiError::LogUnreachable { node, .. } => {
                 vec![("node", node.clone())]
             }
@@ -55,6 +58,10 @@ impl ApiError {
             }
             ApiError::Ended { task, state } => {
                 details.add_precondition_failure_violation("STATE", task.to_string(), state_word(*state));
+            }
+            ApiError::NotQueued { task } => {
+                let running = "running";
+                details.add_precondition_failure_violation("STATE", task.to_string(), running);
             }
             ApiError::NotStarted { task, .. } => {
                 details.add_precondition_failure_violation("STATE", task.to_string(), "not started");
