@@ -214,6 +214,41 @@ impl Client {
         self.call(call).await?.task.ok_or(Error::Protocol("Release without a task"))
     }
 
+    /// Keeps a node from taking tasks. Safe to repeat.
+    pub async fn lock_node(&self, request: v1::LockNodeRequest) -> Result<v1::LockInfo, Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.lock_node(request).await }
+        };
+        self.call(call).await?.lock.ok_or(Error::Protocol("LockNode without a lock"))
+    }
+
+    /// Lets a node take tasks again. Safe to repeat.
+    pub async fn unlock_node(&self, request: v1::UnlockNodeRequest) -> Result<(), Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.unlock_node(request).await }
+        };
+        self.call(call).await.map(|v1::UnlockNodeResponse {}| ())
+    }
+
+    /// Keeps queued tasks from starting. Safe to repeat.
+    pub async fn pause_queue(&self, request: v1::PauseQueueRequest) -> Result<v1::LockInfo, Error> {
+        let call = |mut stub: ShoalClient<Channel>| {
+            let request = request.clone();
+            async move { stub.pause_queue(request).await }
+        };
+        self.call(call).await?.pause.ok_or(Error::Protocol("PauseQueue without a pause"))
+    }
+
+    /// Lets queued tasks start again. Safe to repeat.
+    pub async fn resume_queue(&self) -> Result<(), Error> {
+        let call = |mut stub: ShoalClient<Channel>| async move {
+            stub.resume_queue(v1::ResumeQueueRequest {}).await
+        };
+        self.call(call).await.map(|v1::ResumeQueueResponse {}| ())
+    }
+
     /// Says why a task waits.
     pub async fn why(&self, task: &str) -> Result<v1::WhyResponse, Error> {
         let request = v1::WhyRequest { task: task.to_owned() };

@@ -2,6 +2,7 @@
 
 use crate::clock::Tick;
 use crate::id::{AttemptId, NodeId, TaskId};
+use crate::lock::Lockable;
 use crate::task::Task;
 use crate::time::BootMs;
 use crate::transition::{Outcome, Transition};
@@ -118,6 +119,8 @@ pub enum Action {
         to: Tick,
         /// The revision that last wrote it; 0 where it was never written.
         after: i64,
+        /// Locks that are over with that step, as the view has them: removed with it.
+        over: Vec<(Lockable, i64)>,
     },
     /// Read the task's record and answer with [`Event::Claimed`].
     Claim(TaskId),

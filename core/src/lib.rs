@@ -11,6 +11,7 @@ pub mod event;
 pub mod features;
 pub mod id;
 pub mod image;
+pub mod lock;
 pub mod node;
 pub mod plan;
 pub mod priority;

@@ -177,7 +177,7 @@ impl Node {
                 }
                 Fact::Running { task, .. } | Fact::NotRunning { task, .. } => self.lost.moved(*task),
                 Fact::NodeDown(node) => own_key_gone |= self.is_me(*node),
-                Fact::NodeUp { .. } | Fact::Clock { .. } => {}
+                Fact::NodeUp { .. } | Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
             }
             self.view.apply(fact, now);
             self.hedge.heard(fact);

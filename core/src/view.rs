@@ -6,6 +6,7 @@ use crate::clock::Tick;
 use crate::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
 use crate::features::Features;
 use crate::id::{NodeId, TaskId};
+use crate::lock::{LockEntry, Lockable};
 use crate::priority::Rank;
 use crate::resources::Resources;
 use crate::time::BootMs;
@@ -52,6 +53,17 @@ pub enum Fact {
     },
     /// The node's lease has ended.
     NodeDown(NodeId),
+    /// Somebody keeps it from taking tasks.
+    Locked {
+        /// What.
+        what: Lockable,
+        /// Who, why and how long.
+        entry: LockEntry,
+        /// The revision that wrote it.
+        revision: i64,
+    },
+    /// Nobody does any more.
+    Unlocked(Lockable),
     /// The cluster's clock.
     Clock {
         /// What it shows.
@@ -66,7 +78,7 @@ pub enum Fact {
 pub struct Snapshot {
     /// That revision.
     pub revision: i64,
-    /// Only `Queued`, `Running`, `NodeUp` and `Clock`.
+    /// Only `Queued`, `Running`, `NodeUp`, `Locked` and `Clock`.
     pub facts: Vec<Fact>,
 }
 
@@ -142,6 +154,7 @@ pub struct View {
     /// The last revision folded in.
     pub revision: i64,
     clock: (Tick, i64),
+    locks: BTreeMap<Lockable, (LockEntry, i64)>,
     nodes: BTreeMap<NodeId, Peer>,
     queued: BTreeMap<TaskId, Queued>,
     ripe: BTreeMap<Shape, BTreeSet<Order>>,
@@ -195,6 +208,12 @@ impl View {
             }
             Fact::NodeDown(node) => {
                 self.nodes.remove(node);
+            }
+            Fact::Locked { what, entry, revision } => {
+                self.locks.insert(what.clone(), (entry.clone(), *revision));
+            }
+            Fact::Unlocked(what) => {
+                self.locks.remove(what);
             }
             Fact::Clock { tick, revision } => self.clock = (*tick, *revision),
         }
@@ -253,6 +272,20 @@ impl View {
     /// The cluster's clock, and the revision that wrote it; the beginning and 0 before there is one.
     pub fn clock(&self) -> (Tick, i64) {
         self.clock
+    }
+    /// The lock that holds on it now.
+    pub fn lock(&self, what: &Lockable) -> Option<&LockEntry> {
+        self.locks.get(what).map(|(entry, _)| entry).filter(|entry| entry.holds(self.clock.0))
+    }
+    /// The lock that keeps this node from taking tasks.
+    pub fn lock_on(&self, peer: &Peer) -> Option<&LockEntry> {
+        // Hardly ever is anything locked, and this is asked for each node and plan.
+        if self.locks.is_empty() { None } else { self.lock(&Lockable::Node(peer.entry.name.clone())) }
+    }
+    /// Locks that do not hold any more at `at`, with the revisions that wrote them.
+    pub fn over_at(&self, at: Tick) -> impl Iterator<Item = (&Lockable, i64)> {
+        let over = self.locks.iter().filter(move |(_, (entry, _))| !entry.holds(at));
+        over.map(|(what, (_, revision))| (what, *revision))
     }
     /// Live nodes.
     pub fn nodes(&self) -> &BTreeMap<NodeId, Peer> {

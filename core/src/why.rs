@@ -3,6 +3,7 @@
 use crate::entry::NodeState;
 use crate::features::Features;
 use crate::id::TaskId;
+use crate::lock::{LockEntry, Lockable};
 use crate::time::BootMs;
 use crate::view::{Peer, Queued, Shape, View};
 
@@ -26,15 +27,18 @@ pub fn why(view: &View, task: TaskId, now: BootMs) -> Option<Waiting> {
         .nodes()
         .iter()
         .map(|(id, peer)| {
-            (peer.entry.name.clone(), against(peer, &shape, view.free_on(*id).fits(&shape.resources)))
+            let has_room = view.free_on(*id).fits(&shape.resources);
+            (peer.entry.name.clone(), against(peer, view.lock_on(peer), &shape, has_room))
         })
         .collect();
     Some(Waiting { summary: summary(view, queued, &shape, ahead, now), ahead, nodes })
 }
 
-fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
+fn against(peer: &Peer, lock: Option<&LockEntry>, shape: &Shape, has_room: bool) -> String {
     let entry = &peer.entry;
-    if entry.state == NodeState::Draining {
+    if let Some(lock) = lock {
+        format!("{} {lock}", if lock.until.is_some() { "locked" } else { "drained" })
+    } else if entry.state == NodeState::Draining {
         match entry.reason.as_str() {
             "" => "draining: takes no tasks".to_owned(),
             reason => format!("takes no tasks: {reason}"),
@@ -54,7 +58,8 @@ fn against(peer: &Peer, shape: &Shape, has_room: bool) -> String {
 
 fn summary(view: &View, queued: &Queued, shape: &Shape, ahead: u64, now: BootMs) -> String {
     let able = view.nodes().iter().filter(|(_, peer)| peer.could_hold(shape));
-    let with_room = able.clone().filter(|(id, _)| view.free_on(**id).fits(&shape.resources)).count();
+    let unlocked = able.clone().filter(|(_, peer)| view.lock_on(peer).is_none());
+    let with_room = unlocked.clone().filter(|(id, _)| view.free_on(**id).fits(&shape.resources)).count();
     if queued.ripe_at() > now {
         let left = queued.ripe_at().since(now);
         return format!("attempt {} waits {left} ms more after the last one was lost", queued.entry.attempt);
@@ -62,8 +67,14 @@ fn summary(view: &View, queued: &Queued, shape: &Shape, ahead: u64, now: BootMs)
     if queued.entry.held {
         return "somebody holds it: it starts once it is released (shoal release)".to_owned();
     }
+    if let Some(lock) = view.lock(&Lockable::Queue) {
+        return format!("the queue is paused {lock}");
+    }
     match (able.count(), with_room) {
         (0, _) => nobody_holds(view, shape),
+        _ if unlocked.clone().next().is_none() => {
+            "every node that could hold it is locked or drained".to_owned()
+        }
         (_, 0) => format!("every node that could hold it is full; {ahead} queued before it"),
         _ => "next in line: a node is about to take it".to_owned(),
     }

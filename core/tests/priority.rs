@@ -171,7 +171,7 @@ fn cluster(count: u64) -> Vec<Node> {
 
 fn advances(actions: &[Action]) -> Vec<(u64, i64)> {
     let advance = |action: &Action| match action {
-        Action::Advance { to, after } => Some((to.0, *after)),
+        Action::Advance { to, after, .. } => Some((to.0, *after)),
         _ => None,
     };
     actions.iter().filter_map(advance).collect()

@@ -7,11 +7,12 @@ use shoal_core::backoff;
 use shoal_core::clock::Tick;
 use shoal_core::entry::QueueEntry;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::Lockable;
 use shoal_core::resources::Resources;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, Snapshot, View};
 use std::collections::BTreeMap;
-use support::{cores, node, node_entry, queue_entry, run_entry, task};
+use support::{cores, lock, node, node_entry, queue_entry, run_entry, task};
 
 const NOW: BootMs = BootMs(1_000);
 
@@ -23,6 +24,7 @@ struct Store {
     running: BTreeMap<(NodeId, TaskId), (Fact, Resources)>,
     nodes: BTreeMap<NodeId, Fact>,
     clock: Option<Fact>,
+    locks: BTreeMap<Lockable, Fact>,
 }
 
 impl Store {
@@ -38,11 +40,19 @@ impl Store {
             Fact::NodeUp { node, .. } => drop(self.nodes.insert(*node, fact.clone())),
             Fact::NodeDown(node) => drop(self.nodes.remove(node)),
             Fact::Clock { .. } => self.clock = Some(fact.clone()),
+            Fact::Locked { what, .. } => drop(self.locks.insert(what.clone(), fact.clone())),
+            Fact::Unlocked(what) => drop(self.locks.remove(what)),
         }
     }
     fn snapshot(&self) -> Snapshot {
         let running = self.running.values().map(|(fact, _)| fact);
-        let all = self.nodes.values().chain(self.queued.values()).chain(running).chain(&self.clock);
+        let all = self
+            .nodes
+            .values()
+            .chain(self.queued.values())
+            .chain(running)
+            .chain(&self.clock)
+            .chain(self.locks.values());
         let facts = all.cloned().collect();
         Snapshot { revision: self.revision, facts }
     }
@@ -52,10 +62,14 @@ impl Store {
     }
 }
 
+fn lockable(n: u64) -> Lockable {
+    if n == 0 { Lockable::Queue } else { Lockable::Node(format!("n{n}")) }
+}
+
 /// Any fact at all, sensible or not: the fold must hold for what a broken peer writes, too.
 fn any_fact() -> impl Strategy<Value = Fact> {
     let ids = (0..8u64, 0..4u64, 1..5u32, 1..4u32);
-    (0..7u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
+    (0..9u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
         0 => {
             let order = (attempt > 1).then_some(7);
             let (held, tick) = (size == 4, Tick(n));
@@ -67,7 +81,9 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         3 => Fact::NotRunning { task: task(t), node: node(n) },
         4 => Fact::NodeUp { node: node(n), entry: node_entry("n", cores(size + 4)), created: 1 },
         5 => Fact::NodeDown(node(n)),
-        _ => Fact::Clock { tick: Tick(t), revision: 7 },
+        6 => Fact::Clock { tick: Tick(t), revision: 7 },
+        7 => Fact::Locked { what: lockable(n), entry: lock(Some(t)), revision: 8 },
+        _ => Fact::Unlocked(lockable(n)),
     })
 }
 

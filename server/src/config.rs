@@ -283,8 +283,7 @@ fn check_retention(retention: Duration) -> Result<(), ConfigError> {
 }
 
 fn check_name(flag: &'static str, name: &str) -> Result<(), ConfigError> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if (1..=64).contains(&name.len()) && name.chars().all(fine) {
+    if shoal_store::key::is_node_name(name) {
         return Ok(());
     }
     Err(bad(flag, "must be 1 to 64 letters, digits, '.', '_' or '-'", name))

@@ -28,7 +28,7 @@ pub fn changes(changes: &[Change]) -> Vec<Fact> {
 pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
-        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock => None,
+        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
     }
 }
 
@@ -38,6 +38,7 @@ fn put(kv: &KeyValue) -> Option<Fact> {
         Key::Queued(task) => read(kv).map(|entry| Fact::Queued { task, entry, created }),
         Key::Running(node, task) => read(kv).map(|entry| Fact::Running { task, node, entry }),
         Key::Node(node) => read(kv).map(|entry| Fact::NodeUp { node, entry, created }),
+        Key::Lock(what) => read(kv).map(|entry| Fact::Locked { what, entry, revision: kv.mod_revision }),
         Key::Clock => {
             let entry = read::<ClockEntry>(kv)?;
             Some(Fact::Clock { tick: entry.tick, revision: kv.mod_revision })
@@ -51,6 +52,7 @@ fn gone(key: &str) -> Option<Fact> {
         Key::Queued(task) => Some(Fact::NotQueued(task)),
         Key::Running(node, task) => Some(Fact::NotRunning { task, node }),
         Key::Node(node) => Some(Fact::NodeDown(node)),
+        Key::Lock(what) => Some(Fact::Unlocked(what)),
         // Nobody deletes the clock; who does finds it begun anew at the next list.
         Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock => None,
     }

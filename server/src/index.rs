@@ -97,7 +97,7 @@ mod tests {
             delete(Key::Queued(task)),
             put(Key::Running(node, task)),
             // A node learns of the end and of what it replaces in any order.
-            put(ended),
+            put(ended.clone()),
             delete(Key::Running(node, task)),
         ];
         for change in &life {

@@ -146,7 +146,7 @@ fn assemble(
         ready,
     };
     let ears = Ears { events: events_inbox, said: said_inbox, safe: safe_inbox, asks: asks_inbox };
-    let follow = Follow::new(store.clone(), vec![key::statuses(), key::nodes(), key::clock()]);
+    let follow = Follow::new(store.clone(), vec![key::statuses(), key::nodes(), key::clock(), key::locks()]);
     let node_loop = NodeLoop::new(Node::new(node_config(config)), ports, journaled);
     supervisor.start("node loop", node_loop.run(follow, ears, stop.clone()));
     let keeper = Keeper {

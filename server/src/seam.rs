@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use shoal_core::clock::Tick;
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::LockEntry;
 use shoal_core::resources::Resources;
 use shoal_core::task::Task;
 use shoal_core::time::WallMs;
@@ -79,6 +80,8 @@ pub struct NodeInfo {
     pub free: Resources,
     /// How many tasks run there.
     pub running: u32,
+    /// The lock that holds on it now.
+    pub lock: Option<LockEntry>,
 }
 
 /// Questions that the node loop answers from its view.
@@ -90,6 +93,8 @@ pub trait Insight: Send + Sync {
     async fn why(&self, task: TaskId) -> Option<Waiting>;
     /// The cluster's clock; `None` before this node has read the store.
     async fn tick(&self) -> Option<Tick>;
+    /// The lock that pauses the queue now.
+    async fn pause(&self) -> Option<LockEntry>;
     /// How many tasks wait.
     async fn queue_len(&self) -> u64;
     /// How many tasks run.

@@ -285,6 +285,9 @@ struct Nodes {
 
 #[async_trait]
 impl Insight for Nodes {
+    async fn pause(&self) -> Option<shoal_core::lock::LockEntry> {
+        None
+    }
     async fn tick(&self) -> Option<shoal_core::clock::Tick> {
         Some(shoal_core::clock::Tick::default())
     }
@@ -303,7 +306,8 @@ impl Insight for Nodes {
             voter: false,
             unknown: Default::default(),
         };
-        let info = |id: &NodeId| NodeInfo { id: *id, entry: entry.clone(), free: resources, running: 0 };
+        let info =
+            |id: &NodeId| NodeInfo { id: *id, entry: entry.clone(), free: resources, running: 0, lock: None };
         self.all.iter().map(info).collect()
     }
     async fn why(&self, _: TaskId) -> Option<Waiting> {

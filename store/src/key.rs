@@ -6,6 +6,7 @@
 use crate::port::KeyRange;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::image::Digest;
+use shoal_core::lock::Lockable;
 use shoal_core::task::{Task, TaskState};
 use shoal_core::time::WallMs;
 use std::fmt;
@@ -19,6 +20,11 @@ const STATUS: &str = "/task/status/";
 const NODE: &str = "/node/";
 const IMAGE: &str = "/image/";
 const CLOCK: &str = "/clock";
+const LOCK: &str = "/lock/";
+const LOCK_NODE: &str = "/lock/node/";
+const LOCK_QUEUE: &str = "/lock/queue";
+/// A node's name has so many bytes at most (`shoald --name`).
+pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Named in transactions and never written; see [`crate::moves::batch`].
 pub const NEVER_WRITTEN: &str = "/never-written";
 const EPOCH_DIGITS: usize = 12;
@@ -71,7 +77,7 @@ impl EndKind {
 }
 
 /// A key of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `/task/UUID`: the task's record.
     Task(TaskId),
@@ -87,6 +93,8 @@ pub enum Key {
     Image(Digest),
     /// `/clock`: the cluster's time.
     Clock,
+    /// `/lock/node/NAME`, `/lock/queue`: somebody keeps it from taking tasks.
+    Lock(Lockable),
 }
 
 /// The text is no key of ours.
@@ -112,13 +120,13 @@ impl Key {
         }
     }
 
-    /// The task that the key is about; `None` for a node's, an image's and the clock's.
+    /// The task that the key is about; `None` for all that are about something else.
     pub fn task(&self) -> Option<TaskId> {
         match self {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
                 Some(*task)
             }
-            Key::Node(_) | Key::Image(_) | Key::Clock => None,
+            Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
         }
     }
 
@@ -134,6 +142,16 @@ fn parse(text: &str) -> Result<Key, &'static str> {
     }
     if let Some(digest) = text.strip_prefix(IMAGE) {
         return digest.parse().map(Key::Image).map_err(|_| "not a digest");
+    }
+    if text == LOCK_QUEUE {
+        return Ok(Key::Lock(Lockable::Queue));
+    }
+    if let Some(name) = text.strip_prefix(LOCK_NODE) {
+        return if is_node_name(name) {
+            Ok(Key::Lock(Lockable::Node(name.to_owned())))
+        } else {
+            Err("not a node's name")
+        };
     }
     if text == CLOCK {
         return Ok(Key::Clock);
@@ -155,6 +173,12 @@ fn parse(text: &str) -> Result<Key, &'static str> {
             Ok(Key::Ended(kind, epoch_of(epoch)?, TaskId(id_of(task)?)))
         }
     }
+}
+
+/// What a node may be called: 1 to 64 letters, digits, `.`, `_` or `-`.
+pub fn is_node_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=NODE_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Only the form that `Display` writes: the others that the uuid crate reads would give one key several texts.
@@ -183,6 +207,8 @@ impl fmt::Display for Key {
             Key::Node(node) => write!(f, "{NODE}{node}"),
             Key::Image(digest) => write!(f, "{IMAGE}{digest}"),
             Key::Clock => f.write_str(CLOCK),
+            Key::Lock(Lockable::Queue) => f.write_str(LOCK_QUEUE),
+            Key::Lock(Lockable::Node(name)) => write!(f, "{LOCK_NODE}{name}"),
         }
     }
 }
@@ -239,6 +265,11 @@ pub fn clock() -> KeyRange {
     KeyRange { start: CLOCK.to_owned(), end: format!("{CLOCK}\0") }
 }
 
+/// All locks.
+pub fn locks() -> KeyRange {
+    KeyRange::prefix(LOCK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,13 +277,15 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
-        (0..7u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
+        (0..9u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
             0 => Key::Task(TaskId(a)),
             1 => Key::Queued(TaskId(a)),
             2 => Key::Running(NodeId(a), TaskId(b)),
             3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
             4 => Key::Node(NodeId(a)),
             5 => Key::Clock,
+            6 => Key::Lock(Lockable::Queue),
+            7 => Key::Lock(Lockable::Node(format!("n{}", a.simple()))),
             _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
         })
     }
@@ -261,7 +294,7 @@ mod tests {
         #[test]
         fn every_key_round_trips_and_lies_in_its_ranges_only(key in any_key()) {
             let text = key.to_string();
-            prop_assert_eq!(Key::parse(&text).unwrap(), key);
+            prop_assert_eq!(&Key::parse(&text).unwrap(), &key);
             let is_status = matches!(key, Key::Queued(_) | Key::Running(..) | Key::Ended(..));
             prop_assert_eq!(statuses().contains(&text), is_status);
             prop_assert_eq!(records().contains(&text), matches!(key, Key::Task(_)));
@@ -270,6 +303,7 @@ mod tests {
             prop_assert_eq!(nodes().contains(&text), matches!(key, Key::Node(_)));
             prop_assert_eq!(images().contains(&text), matches!(key, Key::Image(_)));
             prop_assert_eq!(clock().contains(&text), key == Key::Clock);
+            prop_assert_eq!(locks().contains(&text), matches!(key, Key::Lock(_)));
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
             }
@@ -279,7 +313,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/task/status/)?.{0,90}") {
+        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/lock/node/|/task/status/)?.{0,90}") {
             if let Ok(key) = Key::parse(&text) {
                 prop_assert_eq!(key.to_string(), text);
             }
@@ -312,6 +346,9 @@ mod tests {
             format!("/task/status/complete/+00000000001/{id}"),
             format!("/task/status/lost/000000000001/{id}"),
             format!("/task/status/running/{id}"),
+            "/lock/node/".to_owned(),
+            "/lock/node/a/b".to_owned(),
+            format!("/lock/node/{}", "n".repeat(65)),
             "/task/".to_owned(),
             "/task/status/".to_owned(),
             String::new(),

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry, StatusEntry};
 use shoal_core::image::ImageEntry;
+use shoal_core::lock::LockEntry;
 use shoal_core::spec::Unknown;
 use shoal_core::task::Task;
 
@@ -85,6 +86,7 @@ record!(EndEntry, "end entry");
 record!(NodeEntry, "node entry");
 record!(ImageEntry, "image entry");
 record!(ClockEntry, "clock");
+record!(LockEntry, "lock");
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {

@@ -142,7 +142,7 @@ mod tests {
         };
         let node = shoal_core::id::NodeId(Uuid::nil());
         for key in [Key::Queued(task(1)), Key::Running(node, task(1)), Key::Task(task(1)), Key::Node(node)] {
-            assert_eq!(Retirement::of(&kv(key)), None, "{key}");
+            assert_eq!(Retirement::of(&kv(key.clone())), None, "{key}");
         }
     }
 }

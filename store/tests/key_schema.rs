@@ -4,6 +4,7 @@
 
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry};
 use shoal_core::image::{Digest, ImageEntry};
+use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::task::Task;
 use shoal_store::key::{self, EndKind, Epoch, Key};
 use shoal_store::port::{KeyRange, KeyValue};
@@ -29,7 +30,11 @@ fn the_table_names_every_key_and_no_other() {
     let named: BTreeSet<String> = rows
         .map(|pattern| {
             let text = pattern.replace("DIGEST", &digest().to_string());
-            let text = text.replace("UUID", ID).replace("NODE", OTHER).replace("EPOCH", "000000000007");
+            let text = text
+                .replace("NAME", "n1")
+                .replace("UUID", ID)
+                .replace("NODE", OTHER)
+                .replace("EPOCH", "000000000007");
             let key = Key::parse(&text).unwrap_or_else(|bad| panic!("{pattern}: {bad}"));
             assert_eq!(key.to_string(), text);
             text
@@ -43,6 +48,8 @@ fn the_table_names_every_key_and_no_other() {
         Key::Node(node),
         Key::Image(digest()),
         Key::Clock,
+        Key::Lock(Lockable::Queue),
+        Key::Lock(Lockable::Node("n1".to_owned())),
     ];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
     let all: BTreeSet<String> = plain.into_iter().chain(ends).map(|key| key.to_string()).collect();
@@ -66,6 +73,7 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Node(_) => reads_back::<NodeEntry>(line, value),
                 Key::Image(_) => reads_back::<ImageEntry>(line, value),
                 Key::Clock => reads_back::<ClockEntry>(line, value),
+                Key::Lock(_) => reads_back::<LockEntry>(line, value),
             }
         }
     }
@@ -94,6 +102,7 @@ fn the_ranges_of_the_commands_are_those_of_the_code() {
         ("get --keys-only /task/0 /task/g", range("/task/0", "/task/g"), key::records()),
         ("get --prefix /task/status/", KeyRange::prefix("/task/status/"), key::statuses()),
         ("get --prefix /node/", KeyRange::prefix("/node/"), key::nodes()),
+        ("get --prefix /lock/", KeyRange::prefix("/lock/"), key::locks()),
         ("get --prefix /image/", KeyRange::prefix("/image/"), key::images()),
         (
             "get --keys-only /task/status/complete/ /task/status/complete/001764000001",

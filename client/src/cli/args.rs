@@ -95,6 +95,9 @@ pub enum Command {
     /// Nodes of the cluster
     #[command(subcommand)]
     Node(cmd::node::NodeCommand),
+    /// All that waits
+    #[command(subcommand)]
+    Queue(cmd::lock::QueueCommand),
     /// Root file systems that tasks can run in
     #[command(subcommand)]
     Image(cmd::image::ImageCommand),

@@ -81,6 +81,7 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Hold(args) => cmd::hold::hold(&Context::new(&global)?, &args).await,
         Command::Release(args) => cmd::hold::release(&Context::new(&global)?, &args).await,
         Command::Why(args) => cmd::why::run(&Context::new(&global)?, &args).await,
+        Command::Queue(command) => cmd::lock::queue(&Context::new(&global)?, &command).await,
         Command::Image(command) => cmd::image::run(&Context::new(&global)?, &command).await,
         Command::Node(command) => cmd::node::run(&Context::new(&global)?, &command).await,
     }

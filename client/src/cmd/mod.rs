@@ -9,6 +9,7 @@ pub mod events;
 pub mod hold;
 pub mod image;
 pub mod list;
+pub mod lock;
 pub mod log;
 pub mod node;
 pub mod run;

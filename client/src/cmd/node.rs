@@ -1,5 +1,6 @@
 //! `shoal node`: the nodes of the cluster.
 
+use super::lock;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::report::Report;
@@ -16,12 +17,23 @@ pub enum NodeCommand {
     /// The live nodes and what is free on them
     #[command(visible_alias = "list")]
     Ls,
+    /// Keep a node from taking tasks until it is resumed
+    Drain(lock::DrainArgs),
+    /// Let a node take tasks again
+    Resume(lock::UnlockArgs),
+    /// Keep a node from taking tasks for a time: for yourself
+    Lock(lock::LockArgs),
+    /// End a lock
+    Unlock(lock::UnlockArgs),
 }
 
 /// Runs a command of `node`.
 pub async fn run(context: &Context, command: &NodeCommand) -> Done {
     match command {
         NodeCommand::Ls => ls(context).await,
+        NodeCommand::Drain(args) => lock::drain(context, args).await,
+        NodeCommand::Lock(args) => lock::lock(context, args).await,
+        NodeCommand::Resume(args) | NodeCommand::Unlock(args) => lock::unlock(context, args).await,
     }
 }
 
@@ -33,6 +45,10 @@ async fn ls(context: &Context) -> Done {
             for node in nodes.iter().filter(|node| !node.reason.is_empty()) {
                 text.push_str(&format!("{} {}: {}\n", paint(RED, "unfit:"), node.name, node.reason));
             }
+            for (node, lock) in nodes.iter().filter_map(|node| Some((node, node.lock.as_ref()?))) {
+                let word = paint(YELLOW, &format!("{}:", locked_word(lock)));
+                text.push_str(&format!("{word} {} {}\n", node.name, lock::lock_text(lock)));
+            }
             output::text(&text)?;
         }
         Form::Json => output::json(&json::Nodes { nodes: nodes.iter().map(json::Node::from).collect() })?,
@@ -40,6 +56,11 @@ async fn ls(context: &Context) -> Done {
         Form::Name => output::lines(nodes.iter().map(|node| node.name.as_str()))?,
     }
     Ok(0)
+}
+
+/// A lock with an end is somebody's, one without means that something is wrong with the node.
+fn locked_word(lock: &v1::LockInfo) -> &'static str {
+    if lock.left_ms == 0 { "drained" } else { "locked" }
 }
 
 fn table(form: Form, nodes: &[v1::Node]) -> Table {
@@ -52,10 +73,11 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
     let mut table = Table::new(&headings);
     for node in nodes {
         let (free, total) = (node.free.unwrap_or_default(), node.total.unwrap_or_default());
-        let state = match (node.draining, node.reason.as_str()) {
-            (false, _) => Cell::styled("ready", GREEN),
-            (true, "") => Cell::styled("draining", YELLOW),
-            (true, _) => Cell::styled("unfit", RED),
+        let state = match (node.draining, node.reason.as_str(), &node.lock) {
+            (false, _, None) => Cell::styled("ready", GREEN),
+            (false, _, Some(lock)) => Cell::styled(locked_word(lock), YELLOW),
+            (true, "", _) => Cell::styled("draining", YELLOW),
+            (true, _, _) => Cell::styled("unfit", RED),
         };
         let mut row: Vec<Cell> = vec![
             node.name.as_str().into(),

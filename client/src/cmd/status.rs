@@ -1,5 +1,6 @@
 //! `shoal status`: the cluster, what runs, and what waits with the reason.
 
+use super::lock::lock_text;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::defaults;
@@ -79,6 +80,9 @@ fn headline(status: &v1::StatusResponse) -> String {
     );
     if !status.warning.is_empty() {
         text.push_str(&format!("{} {}\n", paint(YELLOW, "warning:"), status.warning));
+    }
+    if let Some(pause) = &status.pause {
+        text.push_str(&format!("{} {}\n", paint(YELLOW, "queue paused"), lock_text(pause)));
     }
     text
 }

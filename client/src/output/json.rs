@@ -4,8 +4,10 @@
 //! apply is null. States and kinds are lower-case words; times are milliseconds since 1970.
 
 mod image;
+mod lock;
 
 pub use image::{Image, Images};
+pub use lock::Lock;
 
 use serde::Serialize;
 use shoal_proto::v1;
@@ -192,6 +194,8 @@ pub struct Node {
     pub offers: Vec<String>,
     /// The most that a task may ask for, by `pids`, `open_files`, `log_bytes`.
     pub offers_up_to: BTreeMap<String, u64>,
+    /// Who keeps it from taking tasks, while somebody does.
+    pub lock: Option<Lock>,
 }
 
 /// Several tasks.
@@ -271,6 +275,8 @@ pub struct Status {
     pub node_name: String,
     /// Something to know; null when all is well.
     pub warning: Option<String>,
+    /// Who has paused the queue, while somebody has.
+    pub pause: Option<Lock>,
 }
 
 /// The lower-case word of a state.
@@ -412,6 +418,7 @@ impl From<&v1::Node> for Node {
             voter: node.voter,
             offers: node.offers.clone(),
             offers_up_to: node.offers_up_to.clone().into_iter().collect(),
+            lock: node.lock.as_ref().map(Lock::from),
         }
     }
 }
@@ -454,6 +461,7 @@ impl From<&v1::StatusResponse> for Status {
             voters_healthy: status.voters_healthy,
             node_name: status.node_name.clone(),
             warning: (!status.warning.is_empty()).then(|| status.warning.clone()),
+            pause: status.pause.as_ref().map(Lock::from),
         }
     }
 }

@@ -83,6 +83,40 @@ fn priorities_and_holds_are_changed_and_shown() {
 }
 
 #[test]
+fn nodes_are_drained_and_locked_and_the_queue_is_paused() {
+    let (shared, node) = node();
+    let said = |arguments: &[&str]| {
+        let done = shoal(&node.address, arguments);
+        assert_eq!(done.code, 0, "{arguments:?}: {}", done.stderr);
+        done.stdout
+    };
+    let me = std::env::var("USER").unwrap_or_default();
+    let drained = said(&["node", "drain", "node-1", "--reason", "a new disk", "--wait"]);
+    assert!(
+        drained.starts_with("node-1 drained by ") && drained.ends_with(": a new disk\n"),
+        "{drained} {me}"
+    );
+    let locked = said(&["node", "lock", "node-2", "--for", "2h"]);
+    assert!(locked.starts_with("node-2 locked by ") && locked.ends_with(" for 2h0m\n"), "{locked}");
+    let list = said(&["node", "ls"]);
+    assert!(list.contains("drained: node-1 by ") && list.contains("locked: node-2 by "), "{list}");
+    shared.change(|world| world.locks.get_mut("node-2").unwrap().by = "bob".to_owned());
+    let refused = shoal(&node.address, &["node", "drain", "node-2"]);
+    assert_eq!(refused.code, 125);
+    assert!(refused.stderr.contains("node node-2 is locked by bob"), "{}", refused.stderr);
+    assert_eq!(said(&["node", "resume", "node-1"]), "node-1 takes tasks again\n");
+    assert_eq!(said(&["node", "unlock", "node-2", "--force"]), "node-2 takes tasks again\n");
+    let paused = said(&["queue", "pause", "--reason", "the mirror", "--for", "10m"]);
+    assert!(
+        paused.starts_with("queue paused by ") && paused.ends_with(" for 10m0s: the mirror\n"),
+        "{paused}"
+    );
+    assert!(said(&["status"]).contains("queue paused by "));
+    assert_eq!(said(&["queue", "resume"]), "queue resumed\n");
+    assert!(!said(&["status"]).contains("queue paused"));
+}
+
+#[test]
 fn stdin_is_a_list_of_ids() {
     let (shared, node) = node();
     let ids = submit(&node, "queue\nqueue\n");

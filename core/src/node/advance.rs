@@ -15,6 +15,9 @@ const STAGGER_MS_MAX: u64 = 5_000;
 /// A step that was proposed and is not seen after this is proposed again.
 const RETRY_MS: u64 = 5_000;
 
+/// Locks that are removed with one step: each takes a compare and an operation of its transaction, which may have 128.
+const LOCKS_MAX: usize = 50;
+
 /// Where the clock stood when this node last saw it move.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Advance {
@@ -51,7 +54,9 @@ impl Node {
             return Some(due_at);
         }
         self.advance.proposed = Some(now);
-        actions.push(Action::Advance { to: tick.next(), after: revision });
+        let to = tick.next();
+        let over = self.view.over_at(to).take(LOCKS_MAX).map(|(what, revision)| (what.clone(), revision));
+        actions.push(Action::Advance { to, after: revision, over: over.collect() });
         self.advance.due_at(rank)
     }
 }

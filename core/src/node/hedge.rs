@@ -61,7 +61,8 @@ impl Hedge {
             Fact::Running { node, .. } | Fact::NotRunning { node, .. } | Fact::NodeDown(node) => {
                 self.late.remove(node);
             }
-            Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } | Fact::Clock { .. } => {}
+            Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } => {}
+            Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@ use super::local::{Grace, Local, Phase};
 use crate::entry::NodeState;
 use crate::event::{Action, Decision};
 use crate::id::{NodeId, TaskId};
+use crate::lock::Lockable;
 use crate::plan::{Exclusions, plan};
 use crate::resources::Resources;
 use crate::time::BootMs;
@@ -15,9 +16,15 @@ use std::collections::BTreeMap;
 const REFUSED_MS: u64 = 1_000;
 
 impl Node {
-    /// What is free on each node that takes tasks: of this one as it knows itself, of the others as the store says.
+    /// What is free on each node that takes tasks (none does while the queue is paused): of this one as it knows itself, of the others as the store says.
     pub(super) fn free(&self, me: NodeId) -> BTreeMap<NodeId, Resources> {
-        let ready = self.view.nodes().iter().filter(|(_, peer)| peer.entry.state == NodeState::Ready);
+        if self.view.lock(&Lockable::Queue).is_some() {
+            return BTreeMap::new();
+        }
+        let ready =
+            self.view.nodes().iter().filter(|(_, peer)| {
+                peer.entry.state == NodeState::Ready && self.view.lock_on(peer).is_none()
+            });
         let mut free: BTreeMap<NodeId, Resources> =
             ready.map(|(node, _)| (*node, self.view.free_on(*node))).collect();
         if let Some(mine) = free.get_mut(&me) {

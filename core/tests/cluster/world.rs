@@ -224,7 +224,7 @@ impl World {
                 let delay = self.reach(host);
                 self.after(delay, Happening::Read { host, life, task });
             }
-            Action::Advance { to, after } => {
+            Action::Advance { to, after, .. } => {
                 let delay = self.reach(host);
                 self.after(delay, Happening::Advance { host, to, after });
             }

@@ -5,6 +5,7 @@ use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
 use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::LockEntry;
 use shoal_core::priority::Priority;
 use shoal_core::resources::Resources;
 use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
@@ -107,6 +108,17 @@ pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
 /// Task `n`, submitted at revision 100 + `n`, so that its number is its place in the queue.
 pub fn queued(n: u64, resources: Resources) -> Fact {
     Fact::Queued { task: task(n), entry: queue_entry(resources, 1), created: 100 + n as i64 }
+}
+
+/// A lock until this time of the cluster, or without an end.
+pub fn lock(until: Option<u64>) -> LockEntry {
+    LockEntry {
+        by: "ann".to_owned(),
+        reason: "a new disk".to_owned(),
+        at: WALL,
+        until: until.map(Tick),
+        unknown: Unknown::new(),
+    }
 }
 
 pub fn run_entry(resources: Resources, attempt: u32) -> RunEntry {

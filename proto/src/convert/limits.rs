@@ -50,6 +50,8 @@ pub const PRIORITY: Range = Range {
     max: Priority::MAX as u64,
     default: 500, // normal; a test holds it to `Priority::NORMAL`
 };
+/// How long a lock or a pause lasts; 0 is until somebody ends it. Shorter than the steps of the cluster's clock would be no promise.
+pub const LOCK_MS: Range = Range { min: 10_000, max: 365 * 24 * 3_600_000, default: 0 };
 /// Tasks of one submit request.
 pub const TASKS: Range = Range { min: 1, max: 1000, default: 0 };
 /// Tasks named in one watch request.

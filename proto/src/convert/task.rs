@@ -2,8 +2,10 @@
 
 use super::spec::{resources_to_wire, spec_to_wire};
 use crate::v1;
+use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::id::NodeId;
+use shoal_core::lock::LockEntry;
 use shoal_core::resources::Resources;
 use shoal_core::task::{Attempt, Cancel, Exit, ExitHow, Failure, FailureKind, Hold, Task, TaskState};
 
@@ -43,7 +45,13 @@ pub fn state_to_wire(state: &TaskState) -> v1::State {
 }
 
 /// A live node with what is free on it and how many tasks it runs.
-pub fn node_to_wire(id: NodeId, entry: &NodeEntry, free: &Resources, running: u32) -> v1::Node {
+pub fn node_to_wire(
+    id: NodeId,
+    entry: &NodeEntry,
+    free: &Resources,
+    running: u32,
+    lock: Option<v1::LockInfo>,
+) -> v1::Node {
     v1::Node {
         id: id.to_string(),
         name: entry.name.clone(),
@@ -57,10 +65,22 @@ pub fn node_to_wire(id: NodeId, entry: &NodeEntry, free: &Resources, running: u3
             NodeState::Draining => true,
         },
         reason: entry.reason.clone(),
+        lock,
         running,
         voter: entry.voter,
         offers: entry.offers.has.iter().cloned().collect(),
         offers_up_to: entry.offers.up_to.iter().map(|(what, most)| (what.clone(), *most)).collect(),
+    }
+}
+
+/// A lock, as it is at this time of the cluster.
+pub fn lock_to_wire(lock: &LockEntry, now: Tick) -> v1::LockInfo {
+    v1::LockInfo {
+        by: lock.by.clone(),
+        reason: lock.reason.clone(),
+        at_ms: lock.at.0,
+        // One that is about to end has no nothing left: that would mean no end.
+        left_ms: lock.left_s(now).map_or(0, |left_s| (left_s * 1_000).max(1)),
     }
 }
 

@@ -4,6 +4,7 @@
 mod details;
 
 use shoal_core::id::TaskId;
+use shoal_core::lock::LockEntry;
 use shoal_proto::v1;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -90,6 +91,22 @@ pub enum ApiError {
         /// The task.
         task: TaskId,
     },
+    /// No live node has this name.
+    #[error("no live node is called {node:?}, there are: {}", known.join(", "))]
+    NoNode {
+        /// The name.
+        node: String,
+        /// Those that live.
+        known: Vec<String>,
+    },
+    /// Somebody else has locked it.
+    #[error("node {node} is locked {lock}")]
+    LockedByOther {
+        /// Its name.
+        node: String,
+        /// Who and why.
+        lock: Box<LockEntry>,
+    },
     /// The revision of a page token has been compacted away.
     #[error("page_token is too old, its revision is gone: list again from the first page")]
     PageTokenStale,
@@ -152,11 +169,13 @@ impl ApiError {
     fn code(&self) -> Code {
         match self {
             ApiError::Invalid(_) | ApiError::Ambiguous { .. } => Code::InvalidArgument,
+            ApiError::NoNode { .. } => Code::NotFound,
             ApiError::NoTask { .. } | ApiError::NoAttempt { .. } | ApiError::LogGone { .. } => Code::NotFound,
             ApiError::RequestIdReused { .. } => Code::AlreadyExists,
             ApiError::CannotRun(_)
             | ApiError::Ended { .. }
             | ApiError::NotQueued { .. }
+            | ApiError::LockedByOther { .. }
             | ApiError::NotStarted { .. } => Code::FailedPrecondition,
             ApiError::QueueFull { .. } | ApiError::Busy { .. } | ApiError::StoreFull => {
                 Code::ResourceExhausted
@@ -186,6 +205,8 @@ impl ApiError {
             ApiError::StoreUnavailable(_) => "STORE_UNAVAILABLE",
             ApiError::Ended { .. } => "TASK_ENDED",
             ApiError::NotQueued { .. } => "TASK_NOT_QUEUED",
+            ApiError::NoNode { .. } => "NO_SUCH_NODE",
+            ApiError::LockedByOther { .. } => "NODE_LOCKED",
             ApiError::PageTokenStale => "PAGE_TOKEN_STALE",
             ApiError::WatchLagged => "WATCH_LAGGED",
             ApiError::NotStarted { .. } => "NOT_STARTED",

@@ -14,6 +14,7 @@ pub mod list;
 pub mod list_newest;
 pub mod list_source;
 pub mod listen;
+pub mod lock;
 pub mod log;
 pub mod nodes;
 pub mod page_token;
@@ -28,7 +29,9 @@ pub mod why;
 use crate::logs::notify::Hub;
 use crate::seam::Api;
 use create::Creator;
+use error::ApiError;
 use futures::Stream;
+use shoal_core::clock::Tick;
 use shoal_proto::v1::{self, shoal_server::Shoal};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -68,6 +71,14 @@ impl Service {
             lists: Semaphore::new(LISTS_MAX),
             api,
         }))
+    }
+}
+
+impl Service {
+    /// The cluster's clock. What is dated without it would count from the beginning of time.
+    pub async fn tick(&self) -> Result<Tick, ApiError> {
+        let unread = "this node has just started and has not read it yet";
+        self.api.insight.tick().await.ok_or_else(|| ApiError::StoreUnavailable(unread.to_owned()))
     }
 }
 
@@ -112,6 +123,30 @@ impl Shoal for Rpc {
     }
     async fn nodes(&self, _: Request<v1::NodesRequest>) -> Result<Response<v1::NodesResponse>, Status> {
         Ok(Response::new(nodes::nodes(&self.0).await))
+    }
+    async fn lock_node(
+        &self,
+        r: Request<v1::LockNodeRequest>,
+    ) -> Result<Response<v1::LockNodeResponse>, Status> {
+        Ok(Response::new(lock::lock_node(&self.0, r.into_inner()).await?))
+    }
+    async fn unlock_node(
+        &self,
+        r: Request<v1::UnlockNodeRequest>,
+    ) -> Result<Response<v1::UnlockNodeResponse>, Status> {
+        Ok(Response::new(lock::unlock_node(&self.0, r.into_inner()).await?))
+    }
+    async fn pause_queue(
+        &self,
+        r: Request<v1::PauseQueueRequest>,
+    ) -> Result<Response<v1::PauseQueueResponse>, Status> {
+        Ok(Response::new(lock::pause_queue(&self.0, r.into_inner()).await?))
+    }
+    async fn resume_queue(
+        &self,
+        _: Request<v1::ResumeQueueRequest>,
+    ) -> Result<Response<v1::ResumeQueueResponse>, Status> {
+        Ok(Response::new(lock::resume_queue(&self.0).await?))
     }
     async fn why(&self, r: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         Ok(Response::new(why::why(&self.0, r.into_inner()).await?))

@@ -31,10 +31,7 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
     let mut wire = request.tasks;
     resolve_images(service, request_id, given.is_some(), &mut wire).await?;
     let specs = specs_from_wire(wire)?;
-    // A task that counted from the beginning of time would go before all others.
-    let tick = service.api.insight.tick().await.ok_or_else(|| {
-        ApiError::StoreUnavailable("this node has just started and has not read it yet".to_owned())
-    })?;
+    let tick = service.tick().await?;
     let now = (service.api.wall)();
     let request_len = specs.len() as u32;
     let tasks: Vec<Task> = (0..request_len)

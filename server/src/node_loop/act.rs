@@ -10,6 +10,7 @@ use shoal_container::failpoint;
 use shoal_core::clock::Tick;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::{AttemptId, TaskId};
+use shoal_core::lock::Lockable;
 use shoal_core::task::Task;
 use shoal_core::transition::Transition;
 use shoal_store::advance::advance;
@@ -39,7 +40,7 @@ impl NodeLoop {
     async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         match action {
             Action::Propose { task, transition } => self.propose(task, transition),
-            Action::Advance { to, after } => self.advance(to, after),
+            Action::Advance { to, after, over } => self.advance(to, after, over),
             Action::Claim(task) => self.claim(task),
             Action::Start(task) => {
                 failpoint!("server.before_start");
@@ -106,11 +107,11 @@ impl NodeLoop {
         });
     }
 
-    fn advance(&mut self, to: Tick, after: i64) {
+    fn advance(&mut self, to: Tick, after: i64, over: Vec<(Lockable, i64)>) {
         let store = self.ports.store.clone();
         self.work.spawn(async move {
             // What came of it the watch shows, whoever was first.
-            if let Err(error) = store.txn(advance(to, after)).await {
+            if let Err(error) = store.txn(advance(to, after, &over)).await {
                 tracing::debug!(%error, %to, "the clock was not advanced");
             }
             Done { event: Event::Tick, record: None, prepared: None }

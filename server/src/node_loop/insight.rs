@@ -6,6 +6,7 @@ use crate::seam::{Identity, Insight, NodeInfo, Waiting};
 use async_trait::async_trait;
 use shoal_core::clock::Tick;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -51,6 +52,7 @@ impl Insight for LoopInsight {
                 entry: peer.entry.clone(),
                 free: view.free_on(*id),
                 running: view.running_len(*id) as u32,
+                lock: view.lock_on(peer).cloned(),
             };
             view.nodes().iter().map(info).collect()
         })
@@ -63,6 +65,10 @@ impl Insight for LoopInsight {
 
     async fn tick(&self) -> Option<Tick> {
         self.ask(|node, _| node.is_synced().then(|| node.view().clock().0)).await
+    }
+
+    async fn pause(&self) -> Option<LockEntry> {
+        self.ask(|node, _| node.view().lock(&Lockable::Queue).cloned()).await
     }
 
     async fn queue_len(&self) -> u64 {

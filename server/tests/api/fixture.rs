@@ -2,6 +2,7 @@
 
 use crate::model::{Model, node_info, tell_changes};
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::task::{Exit, ExitHow, Task};
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Outcome, Transition};
@@ -11,7 +12,10 @@ use shoal_server::api::serve::{Health, serve};
 use shoal_server::logs::copies::Copies;
 use shoal_server::seam::{Api, ApiLimits, Decision, Identity, NodeInfo, Propose, TaskChanged};
 use shoal_store::fault::FaultyStore;
+use shoal_store::key::Key;
 use shoal_store::memory::MemoryStore;
+use shoal_store::port::{Op, Store, Txn};
+use shoal_store::record;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,6 +62,13 @@ impl Cluster {
         let memory = MemoryStore::new();
         let faults = Arc::new(FaultyStore::new(Arc::new(memory.clone())));
         Cluster { memory, faults, nodes: Arc::default() }
+    }
+
+    /// Writes a lock as it stands here.
+    pub async fn put(&self, what: Lockable, entry: &LockEntry) {
+        let put = Op::Put { key: Key::Lock(what).to_string(), value: record::encode(entry), lease: None };
+        let txn = Txn { compares: Vec::new(), then: vec![put], or_else: Vec::new() };
+        self.memory.txn(txn).await.expect("the model writes");
     }
 
     /// Starts node number `id`, and lists it among the live ones.

@@ -5,6 +5,7 @@ mod cancel;
 mod fixture;
 mod limits;
 mod list;
+mod lock;
 mod log;
 mod log_copies;
 mod model;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::resources::Resources;
 use shoal_core::spec::Unknown;
 use shoal_core::time::WallMs;
@@ -29,6 +30,13 @@ impl Model {
     /// A node that knows the nodes of the list.
     pub fn new(store: Arc<dyn Store>, identity: Identity, nodes: Arc<Mutex<Vec<NodeInfo>>>) -> Model {
         Model { store, identity, nodes }
+    }
+
+    /// The lock that holds on it, as the real view has it.
+    async fn lock(&self, what: Lockable) -> Option<LockEntry> {
+        let (kv, _) = self.store.get(&Key::Lock(what).to_string()).await.expect("the model answers");
+        let entry: LockEntry = decode_kv(&kv?).expect("our own record").value;
+        Some(entry).filter(|entry| entry.holds(TICK))
     }
 
     async fn ids(&self, range: KeyRange) -> Vec<TaskId> {
@@ -73,11 +81,18 @@ impl Propose for Model {
 
 #[async_trait]
 impl Insight for Model {
+    async fn pause(&self) -> Option<LockEntry> {
+        self.lock(Lockable::Queue).await
+    }
     async fn tick(&self) -> Option<shoal_core::clock::Tick> {
         Some(TICK)
     }
     async fn nodes(&self) -> Vec<NodeInfo> {
-        self.nodes.lock().expect("no panic").clone()
+        let mut nodes = self.nodes.lock().expect("no panic").clone();
+        for node in &mut nodes {
+            node.lock = self.lock(Lockable::Node(node.entry.name.clone())).await;
+        }
+        nodes
     }
     async fn why(&self, task: TaskId) -> Option<Waiting> {
         let queued = self.ids(key::queued()).await;
@@ -128,7 +143,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         voter: true,
         unknown: Unknown::new(),
     };
-    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources, running: 0 }
+    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources, running: 0, lock: None }
 }
 
 /// Tells of changes of the status keys, as the real node's watch does.

@@ -234,8 +234,51 @@ impl Shoal for Api {
         Ok(Response::new(Box::pin(events)))
     }
 
+    async fn lock_node(
+        &self,
+        request: Request<v1::LockNodeRequest>,
+    ) -> Result<Response<v1::LockNodeResponse>, Status> {
+        let v1::LockNodeRequest { node, by, reason, for_ms, force } = request.into_inner();
+        let taken = |lock: &v1::LockInfo| lock.by != by && !force;
+        if let Some(lock) = self.shared.lock().locks.get(&node).filter(|lock| taken(lock)) {
+            let message = format!("node {node} is locked by {}", lock.by);
+            return Err(error(Code::FailedPrecondition, "NODE_LOCKED", &message));
+        }
+        let lock = v1::LockInfo { by, reason, at_ms: 1_700_000_000_160, left_ms: for_ms };
+        self.shared.change(|world| world.locks.insert(node, lock.clone()));
+        Ok(Response::new(v1::LockNodeResponse { lock: Some(lock) }))
+    }
+
+    async fn unlock_node(
+        &self,
+        request: Request<v1::UnlockNodeRequest>,
+    ) -> Result<Response<v1::UnlockNodeResponse>, Status> {
+        self.shared.change(|world| world.locks.remove(&request.get_ref().node));
+        Ok(Response::new(v1::UnlockNodeResponse {}))
+    }
+
+    async fn pause_queue(
+        &self,
+        request: Request<v1::PauseQueueRequest>,
+    ) -> Result<Response<v1::PauseQueueResponse>, Status> {
+        let v1::PauseQueueRequest { by, reason, for_ms } = request.into_inner();
+        let pause = v1::LockInfo { by, reason, at_ms: 1_700_000_000_160, left_ms: for_ms };
+        self.shared.change(|world| world.locks.insert(String::new(), pause.clone()));
+        Ok(Response::new(v1::PauseQueueResponse { pause: Some(pause) }))
+    }
+
+    async fn resume_queue(
+        &self,
+        _: Request<v1::ResumeQueueRequest>,
+    ) -> Result<Response<v1::ResumeQueueResponse>, Status> {
+        self.shared.change(|world| world.locks.remove(""));
+        Ok(Response::new(v1::ResumeQueueResponse {}))
+    }
+
     async fn nodes(&self, _: Request<v1::NodesRequest>) -> Result<Response<v1::NodesResponse>, Status> {
+        let locks = self.shared.lock().locks.clone();
         let node = |name: &str| v1::Node {
+            lock: locks.get(name).cloned(),
             id: format!("{name}-id"),
             name: name.to_owned(),
             address: "127.0.0.1:7400".to_owned(),
@@ -264,6 +307,7 @@ impl Shoal for Api {
         let world = self.shared.lock();
         let count = |state: State| world.tasks.iter().filter(|task| task.state() == state).count() as u64;
         Ok(Response::new(v1::StatusResponse {
+            pause: world.locks.get("").cloned(),
             queued: count(State::Queued),
             running: count(State::Running),
             complete: count(State::Complete),

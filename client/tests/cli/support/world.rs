@@ -30,6 +30,8 @@ pub struct World {
     pub lose_answers: u32,
     /// A running task that is canceled goes on.
     pub stubborn: bool,
+    /// Locks of nodes, by name; the empty name is the queue.
+    pub locks: HashMap<String, v1::LockInfo>,
     pub revision: i64,
 }
 

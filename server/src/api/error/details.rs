@@ -20,10 +20,13 @@ impl ApiError {
             ApiError::Ended { task, state } => {
                 vec![("task", task.to_string()), ("state", state_word(*state))]
             }
+            ApiError::LockedByOther { node, lock } => vec![("node", node.clone()), ("by", lock.by.clone())],
             ApiError::NotQueued { task } => {
                 vec![("task", task.to_string()), ("state", "running".to_owned())]
             }
-            ApiError::LogGone { node, .. } | ApiError::LogUnreachable { node, .. } => {
+            ApiError::LogGone { node, .. }
+            | ApiError::LogUnreachable { node, .. }
+            | ApiError::NoNode { node, .. } => {
                 vec![("node", node.clone())]
             }
             ApiError::Invalid(_)
@@ -58,6 +61,12 @@ impl ApiError {
             }
             ApiError::Ended { task, state } => {
                 details.add_precondition_failure_violation("STATE", task.to_string(), state_word(*state));
+            }
+            ApiError::NoNode { node, .. } => {
+                details.set_resource_info("node", node.clone(), "", "no live node has this name");
+            }
+            ApiError::LockedByOther { node, lock } => {
+                details.add_precondition_failure_violation("LOCK", node.clone(), lock.to_string());
             }
             ApiError::NotQueued { task } => {
                 let running = "running";
