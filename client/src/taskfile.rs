@@ -43,6 +43,7 @@ struct TaskLine {
     net: Option<NetLine>,
     mounts: Option<Vec<MountLine>>,
     run_as: Option<RunAsLine>,
+    labels: Option<Vec<String>>,
     open_files_max: Option<u32>,
     disk_bytes_max: Option<u64>,
     disk: Option<NumberOrText>,
@@ -178,6 +179,7 @@ fn from_json(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
     if let Some(run_as) = given.run_as {
         task.run_as = Some(run_as.wire()?);
     }
+    set(&mut task.labels, given.labels);
     set(&mut task.net, given.net.map(|net| net.wire().into()));
     set(&mut task.open_files_max, given.open_files_max);
     set(&mut task.disk_bytes_max, given.disk_bytes_max);
@@ -271,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_object_as_json_output_shows_it_is_a_task() {
-        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7,"priority":250}"#;
+        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"labels":[],"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7,"priority":250}"#;
         let task = &parse("f", line, &base()).unwrap()[0];
         assert_eq!((task.pids_max, task.net(), task.log_bytes_max), (5, v1::Net::Host, 7));
         assert_eq!(task.mounts, [v1::Mount { name: "d".into(), target: "/d".into(), read_only: true }]);
@@ -283,13 +285,13 @@ mod tests {
 
     #[test]
     fn choices_are_read_as_the_options_are_and_replace_those_of_the_command_line() {
-        let line = r#"{"command": "a", "mounts": ["data:/mnt:ro"], "run_as": "0", "disk": "1MiB", "io": "2M", "log_max": 4096, "net": "none", "priority": "high"}"#;
+        let line = r#"{"command": "a", "mounts": ["data:/mnt:ro"], "run_as": "0", "disk": "1MiB", "io": "2M", "log_max": 4096, "net": "none", "priority": "high", "labels": ["gpu"]}"#;
         let own = v1::Mount { name: "own".into(), target: "/own".into(), read_only: false };
         let base = v1::TaskSpec { mounts: vec![own], ..base() };
         let task = &parse("f", line, &base).unwrap()[0];
         assert_eq!(task.mounts, [v1::Mount { name: "data".into(), target: "/mnt".into(), read_only: true }]);
         assert_eq!((task.run_as, task.net()), (Some(v1::RunAs { uid: 0, gid: 0 }), v1::Net::None));
-        assert_eq!(task.priority, 750);
+        assert_eq!((task.priority, task.labels.as_slice()), (750, &["gpu".to_owned()][..]));
         let limits = (task.disk_bytes_max, task.io_bytes_per_s_max, task.log_bytes_max);
         assert_eq!(limits, (1 << 20, 2 << 20, 4096));
         let said = |line: &str| parse("f", line, &base).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What nodes do not offer alike: the host's network, named mounts, more than the usual of a limit. A task *needs* some, a node *offers* some; a task
+//! What nodes do not offer alike: labels, the host's network, named mounts, more than the usual of a limit. A task *needs* some, a node *offers* some; a task
 //! runs only where every need is met.
 //!
 //! Persisted in queue and node entries. Words and numbers are open lists, not an enum, so that a need of a newer version is one that an older node
@@ -16,6 +16,10 @@ pub const NET_HOST: &str = "net:host";
 pub const IMAGES: &str = "images";
 /// What the word for a mount begins with; its name follows.
 const MOUNT: &str = "mount:";
+/// What the word for a label begins with; the label follows.
+const LABEL: &str = "label:";
+/// Characters of a label.
+pub const LABEL_CHARS_MAX: usize = 64;
 /// Processes and threads at once.
 pub const PIDS: &str = "pids";
 /// Open files of a process.
@@ -33,10 +37,24 @@ pub fn mount(name: &str) -> String {
     format!("{MOUNT}{name}")
 }
 
+/// The word for a label that operators have given to nodes: a machine's type, its rack, a lab.
+pub fn label(label: &str) -> String {
+    format!("{LABEL}{label}")
+}
+
+/// Whether it is a label: `NAME` or `NAME=VALUE`, of letters, digits, `.`, `_` and `-`.
+pub fn is_label(text: &str) -> bool {
+    let (name, value) = text.split_once('=').unwrap_or((text, "x"));
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    text.len() <= LABEL_CHARS_MAX && part(name) && part(value)
+}
+
 /// What a task needs, or what a node offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Features {
-    /// Words: `net:host`, `mount:NAME`.
+    /// Words: `net:host`, `mount:NAME`, `label:LABEL`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub has: BTreeSet<String>,
     /// Numbers, by [`PIDS`] and its like: how much a task asks for, how much a node gives at most.
@@ -71,6 +89,7 @@ impl Features {
         let host_net = (spec.net == Net::Host).then(|| NET_HOST.to_owned());
         let images = image::is_image(&spec.root).then(|| IMAGES.to_owned());
         let mounts = spec.mounts.iter().map(|asked| mount(&asked.name));
+        let labels = spec.labels.iter().map(|asked| label(asked));
         let amounts = [
             (PIDS, u64::from(spec.pids_max), u64::from(PIDS_USUAL)),
             (OPEN_FILES, u64::from(spec.open_files_max), u64::from(OPEN_FILES_USUAL)),
@@ -79,7 +98,7 @@ impl Features {
         ];
         let above = amounts.into_iter().filter(|(_, asked, usual)| asked > usual);
         Features {
-            has: host_net.into_iter().chain(images).chain(mounts).collect(),
+            has: host_net.into_iter().chain(images).chain(mounts).chain(labels).collect(),
             up_to: above.map(|(what, asked, _)| (what.to_owned(), asked)).collect(),
         }
     }
@@ -100,6 +119,11 @@ impl Features {
     /// The names of the mounts among the words, in order.
     pub fn mounts(&self) -> impl Iterator<Item = &str> {
         self.has.iter().filter_map(|word| word.strip_prefix(MOUNT))
+    }
+
+    /// The labels among the words, in order.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.has.iter().filter_map(|word| word.strip_prefix(LABEL))
     }
 
     /// Whether this offer meets every need.
@@ -139,6 +163,9 @@ struct Offered<'a>(&'a str);
 
 impl fmt::Display for Offered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(label) = self.0.strip_prefix(LABEL) {
+            return write!(f, "the label {label:?}");
+        }
         match self.0.strip_prefix(MOUNT) {
             Some(name) => write!(f, "the mount {name:?}"),
             None if self.0 == NET_HOST => f.write_str("the host's network"),
@@ -182,6 +209,21 @@ mod tests {
             has: words.map(str::to_owned).into(),
             up_to: numbers.map(|(what, amount)| (what.to_owned(), amount)).into(),
         }
+    }
+
+    #[test]
+    fn labels_are_short_words_with_or_without_a_value() {
+        for good in ["gpu", "type=smithi", "rack=a-7.left", "A_1"] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in ["", "=", "a=", "=b", "a=b=c", "a b", "a:b", "lab,x", "ä", &"x".repeat(65)] {
+            assert!(!is_label(bad), "{bad}");
+        }
+        let offers = features(["label:type=smithi"], []);
+        let needs = features(["label:type=mira"], []);
+        let lacks: Vec<String> = offers.lacks(&needs).map(|lack| lack.to_string()).collect();
+        assert_eq!(lacks, ["does not offer the label \"type=mira\""]);
+        assert_eq!(offers.labels().collect::<Vec<_>>(), ["type=smithi"]);
     }
 
     #[test]

@@ -101,6 +101,9 @@ pub struct TaskSpec {
     /// What it sees of the host beside its root.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Labels that its node must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Who it is, inside; `None` is what its root says, else nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<RunAs>,
@@ -146,6 +149,7 @@ mod tests {
         let mut spec: TaskSpec = serde_json::from_str(OLD).unwrap();
         spec.net = Net::Host;
         spec.mounts = vec![Mount { name: "data".to_owned(), target: "/data".to_owned(), read_only: true }];
+        spec.labels = vec!["type=smithi".to_owned()];
         spec.run_as = Some(RunAs { uid: 0, gid: 7 });
         spec.priority = Priority::HIGH;
         spec.open_files_max = 64;

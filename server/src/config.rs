@@ -362,6 +362,10 @@ mod tests {
             (["--etcd-quota", "1MiB"], "--etcd-quota: must be between 16 MiB and 8 GiB, was 1.0 MiB"),
             (["--cpus", "0"], "--cpus: must be between 0.01 and 4096, was 0"),
             (["--root", "x"], "--root: must be NAME=DIRECTORY, was x"),
+            (
+                ["--label", "a b"],
+                "--label: must be NAME or NAME=VALUE of letters, digits, '.', '_' and '-', at most 64 characters, was a b",
+            ),
             (["--name", "a b"], "--name: must be 1 to 64 letters, digits, '.', '_' or '-', was a b"),
         ] {
             let name_given = args[0] == "--name";

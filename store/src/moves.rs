@@ -298,6 +298,7 @@ mod tests {
             on_node_loss: OnNodeLoss::Requeue,
             net: Net::Loopback,
             mounts: Vec::new(),
+            labels: Vec::new(),
             run_as: None,
             open_files_max: 0,
             disk_bytes_max: 0,

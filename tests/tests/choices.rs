@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         }
     };
     let generous = Options { nodes: 1, flags: generous(folder.path()), ..Options::default() };
-    let first_flags = vec!["--allow-host-net".to_owned()];
+    let first_flags = ["--allow-host-net", "--label", "type=smithi,rack=7"].map(str::to_owned).to_vec();
     let mixed = Options { nodes: 2, first_flags, ..Options::default() };
     let strict = Options { nodes: 1, flags: vec!["--no-host-root".to_owned()], ..Options::default() };
     suite::run(
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             case!(shared, a_log_is_cut_where_its_task_says),
             case!(own strict.clone(), what_the_operator_did_not_allow_is_refused_at_submit),
             case!(own mixed.clone(), what_one_node_offers_runs_there_and_the_other_says_why_not),
+            case!(own mixed.clone(), a_task_runs_only_where_its_labels_are),
         ],
     )
 }
@@ -261,6 +262,20 @@ async fn what_one_node_offers_runs_there_and_the_other_says_why_not(cluster: Arc
     cluster.api(1).cancel(&busy, "room for the next").await?;
     let task = cluster.api(1).wait_end(&waits, SOON).await?;
     ensure!(exit_code(&task) == Some(0), "{task:?}");
+    Ok(())
+}
+
+async fn a_task_runs_only_where_its_labels_are(cluster: Arc<Cluster>) -> Result<()> {
+    let labelled = |labels: &[&str]| TaskSpec {
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        ..sh("exit 0")
+    };
+    let ids = cluster.api(1).submit_many(vec![labelled(&["type=smithi", "rack=7"]); 8]).await?;
+    for task in cluster.api(1).wait_all(&ids, SOON).await?.values() {
+        ensure!(task.attempts.last().context("it ran")?.node_name == "n1", "{task:?}");
+    }
+    let words = refused(&cluster, labelled(&["type=mira"])).await?;
+    ensure!(words.contains("label \"type=mira\", there are: rack=7, type=smithi"), "{words}");
     Ok(())
 }
 

@@ -53,6 +53,7 @@ fn page(task: &v1::Task) -> String {
         ("root", format!("{}   in {}", spec.root, spec.workdir)),
         ("net", net_word(spec.net())),
         ("mounts", spec.mounts.iter().map(mount_text).collect::<Vec<_>>().join(" ")),
+        ("labels", spec.labels.join(" ")),
         ("run as", spec.run_as.map_or(String::new(), |user| format!("{}:{}", user.uid, user.gid))),
         ("limits", limits(&spec)),
         ("attempts", format!("at most {}; on node loss: {on_node_loss}", spec.max_attempts)),

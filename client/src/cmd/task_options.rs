@@ -55,6 +55,9 @@ pub struct TaskOptions {
     /// A directory that nodes offer under a name, seen at TARGET (repeatable); :ro even where tasks may write to it
     #[arg(long, value_name = "NAME:TARGET[:ro]", value_parser = values::mount)]
     pub mount: Vec<v1::Mount>,
+    /// A label that its node must have, such as type=smithi (repeatable)
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
     /// User and group inside of the container, 0 to 65534 [default: the image's, else nobody; GID: UID]
     #[arg(long, value_name = "UID[:GID]", value_parser = values::run_as)]
     pub run_as: Option<v1::RunAs>,
@@ -133,6 +136,7 @@ impl TaskOptions {
             on_node_loss: on_node_loss.into(),
             net: self.net.map_or(v1::Net::Unspecified, Net::wire).into(),
             mounts: self.mount.clone(),
+            labels: self.label.clone(),
             run_as: self.run_as,
             open_files_max: self.open_files.unwrap_or(0),
             disk_bytes_max: self.disk.unwrap_or(0),

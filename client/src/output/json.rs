@@ -74,6 +74,8 @@ pub struct Spec {
     pub net: String,
     /// Directories of the nodes that it sees.
     pub mounts: Vec<Mount>,
+    /// Labels that its node must have.
+    pub labels: Vec<String>,
     /// Who it is, inside; null is what its root says, else nobody.
     pub run_as: Option<RunAs>,
     /// Open files of each process; 0 is the node's usual.
@@ -356,6 +358,7 @@ impl From<&v1::TaskSpec> for Spec {
             on_node_loss: on_node_loss.to_owned(),
             net: net_word(spec.net()),
             mounts: spec.mounts.iter().map(Mount::from).collect(),
+            labels: spec.labels.clone(),
             run_as: spec.run_as.map(|v1::RunAs { uid, gid }| RunAs { uid, gid }),
             open_files_max: spec.open_files_max,
             disk_bytes_max: spec.disk_bytes_max,

@@ -29,7 +29,7 @@ fn a_task_as_json_is_exactly_this() {
             "pids_max": 0, "name": "", "user": "ann", "workdir": "", "time_limit_ms": 0, "kill_grace_ms": 0,
             "max_attempts": 0, "on_node_loss": "requeue", "net": "none",
             "mounts": [{"name": "data", "target": "/data", "read_only": true}],
-            "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 1 << 20,
+            "labels": [], "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 1 << 20,
             "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20, "priority": 0
         },
         "state": "complete",

@@ -49,6 +49,7 @@ pub fn spec(resources: Resources) -> TaskSpec {
         on_node_loss: OnNodeLoss::Requeue,
         net: Net::Loopback,
         mounts: Vec::new(),
+        labels: Vec::new(),
         run_as: None,
         open_files_max: 0,
         disk_bytes_max: 0,

@@ -3,6 +3,7 @@
 use super::check::{Check, shown};
 use super::limits;
 use crate::v1;
+use shoal_core::features::{LABEL_CHARS_MAX, is_label};
 use shoal_core::spec::{Mount, Net, RunAs};
 use std::collections::BTreeSet;
 
@@ -53,6 +54,23 @@ pub fn mounts(wire: Vec<v1::Mount>, field: &str, check: &mut Check) -> Vec<Mount
 /// The same for the wire.
 pub fn mount_to_wire(mount: &Mount) -> v1::Mount {
     v1::Mount { name: mount.name.clone(), target: mount.target.clone(), read_only: mount.read_only }
+}
+
+/// Labels that its node must have, each once.
+pub fn labels(wire: Vec<String>, field: &str, check: &mut Check) -> Vec<String> {
+    let count = wire.len() as u64;
+    if !limits::LABELS.contains(count) {
+        check.refuse(field, format!("must be at most {} labels, was {count}", limits::LABELS.max));
+        return Vec::new();
+    }
+    for (index, label) in wire.iter().enumerate().filter(|(_, label)| !is_label(label)) {
+        let (what, max) = ("NAME or NAME=VALUE of letters, digits, '.', '_' and '-'", LABEL_CHARS_MAX);
+        check.refuse(
+            format!("{field}[{index}]"),
+            format!("must be {what}, at most {max} characters, was {}", shown(label)),
+        );
+    }
+    wire.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Who the task is, inside.

@@ -36,6 +36,8 @@ pub const IO_BYTES_PER_S: Range = Range { min: 64 << 10, max: 1 << 40, default: 
 pub const LOG_BYTES: Range = Range { min: 4 << 10, max: 1 << 40, default: 0 };
 /// Directories of the host that a task sees.
 pub const MOUNTS: Range = Range { min: 0, max: 16, default: 0 };
+/// Labels that a task's node must have.
+pub const LABELS: Range = Range { min: 0, max: 16, default: 0 };
 /// User and group ids inside of a container; 65535 is Shoal's own.
 pub const ID: Range = Range { min: 0, max: 65_534, default: 0 };
 /// From start to SIGTERM; 0 is no limit.

@@ -181,9 +181,10 @@ prop_compose! {
         mounts in prop::collection::vec(("[a-z/]{0,4}", "[a-z./]{0,8}", any::<bool>()), 0..4),
         run_as in prop::option::of(any::<(u32, u32)>()),
         priority in any::<u32>(),
+        labels in prop::collection::vec("[a-z=. ]{0,8}", 0..4),
         limits in any::<(u32, u64, u64, u64)>(),
     ) -> v1::TaskSpec {
-        v1::TaskSpec { priority, ..choices(net, mounts, run_as, limits) }
+        v1::TaskSpec { priority, labels, ..choices(net, mounts, run_as, limits) }
     }
 }
 
@@ -194,10 +195,11 @@ prop_compose! {
         mounts in prop::collection::btree_map("/mnt/[a-z]{1,8}", ("[a-z]{1,4}", any::<bool>()), 0..4),
         run_as in prop::option::of((0..=65_534u32, 0..=65_534u32)),
         priority in 1..=1000u32,
+        labels in prop::collection::btree_set("[a-z]{1,8}(=[a-z0-9.]{1,8})?", 0..4),
         limits in (16..=1_048_576u32, (64u64 << 10)..=(2 << 20), (64u64 << 10)..=(1 << 40), (4u64 << 10)..=(1 << 40)),
     ) -> v1::TaskSpec {
         let mounts = mounts.into_iter().map(|(target, (name, read_only))| (name, target, read_only));
-        v1::TaskSpec { priority, ..choices(net, mounts.collect(), run_as, limits) }
+        v1::TaskSpec { priority, labels: labels.into_iter().collect(), ..choices(net, mounts.collect(), run_as, limits) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether any live node could ever run a task. What can never run is refused at submit with the reason, and does not wait for ever.
 
 use crate::seam::NodeInfo;
-use shoal_core::features::{Features, IMAGES, LOG_BYTES, Lack, NET_HOST, OPEN_FILES, PIDS, mount};
+use shoal_core::features::{Features, IMAGES, LOG_BYTES, Lack, NET_HOST, OPEN_FILES, PIDS, label, mount};
 use shoal_core::spec::TaskSpec;
 use tonic_types::PreconditionViolation;
 
@@ -33,7 +33,7 @@ fn against(index: usize, spec: &TaskSpec, nodes: &[NodeInfo]) -> Option<Precondi
     }
     let offered = Features::of_any(nodes.iter().map(|node| &node.entry.offers));
     if let Some(lack) = offered.lacks(&needs).next() {
-        return violation("FEATURE", &field_of(&lack, spec), not_offered(&lack, &offered));
+        return violation("FEATURE", &field_of(&lack, spec), not_offered(&lack, spec, &offered));
     }
     let most_cores = nodes.iter().max_by_key(|node| node.entry.resources.cpu_milli)?;
     let cores = most_cores.entry.resources.cpu_milli;
@@ -67,6 +67,10 @@ fn field_of(lack: &Lack, spec: &TaskSpec) -> String {
     match lack {
         Lack::Word(word) if word == NET_HOST => "net".to_owned(),
         Lack::Word(word) if word == IMAGES => "root".to_owned(),
+        Lack::Word(word) if spec.labels.iter().any(|asked| label(asked) == *word) => {
+            let index = spec.labels.iter().position(|asked| label(asked) == *word).unwrap_or_default();
+            format!("labels[{index}]")
+        }
         Lack::Word(word) => match spec.mounts.iter().position(|asked| mount(&asked.name) == *word) {
             Some(index) => format!("mounts[{index}].name"),
             None => word.clone(),
@@ -80,7 +84,7 @@ fn field_of(lack: &Lack, spec: &TaskSpec) -> String {
     }
 }
 
-fn not_offered(lack: &Lack, offered: &Features) -> String {
+fn not_offered(lack: &Lack, spec: &TaskSpec, offered: &Features) -> String {
     let Lack::Word(word) = lack else { return lack.nowhere() };
     if word == NET_HOST {
         return format!("{}; its operator would have to allow it (shoald --allow-host-net)", lack.nowhere());
@@ -88,7 +92,8 @@ fn not_offered(lack: &Lack, offered: &Features) -> String {
     if word == IMAGES {
         return lack.nowhere();
     }
-    let known: Vec<&str> = offered.mounts().collect();
+    let is_label = spec.labels.iter().any(|asked| label(asked) == *word);
+    let known: Vec<&str> = if is_label { offered.labels().collect() } else { offered.mounts().collect() };
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     format!("{}, there are: {known}", lack.nowhere())
 }

@@ -31,6 +31,9 @@ pub struct AllowFlags {
     /// A directory that tasks may ask to see: NAME=DIRECTORY (repeatable); read-only, unless :rw follows
     #[arg(long, env = "SHOALD_MOUNT", value_name = "NAME=DIR[:rw]", value_delimiter = ',')]
     pub mount: Vec<String>,
+    /// A label that tasks may ask for: NAME or NAME=VALUE, such as type=smithi (repeatable)
+    #[arg(long, env = "SHOALD_LABEL", value_name = "NAME[=VALUE]", value_delimiter = ',')]
+    pub label: Vec<String>,
     /// Let tasks ask for this machine's own network
     #[arg(long, env = "SHOALD_ALLOW_HOST_NET", value_parser = BoolishValueParser::new())]
     pub allow_host_net: bool,
@@ -58,6 +61,8 @@ pub struct AllowFlags {
 pub struct Allow {
     /// Directories by name.
     pub mounts: BTreeMap<String, MountPolicy>,
+    /// What tasks may ask of their node.
+    pub labels: Vec<String>,
     /// The host's network.
     pub host_net: bool,
     /// Processes and threads of a task, at most.
@@ -80,7 +85,13 @@ impl AllowFlags {
         if let Some(size) = self.task_io_max.filter(|size| *size < IO_MIN) {
             return Err(bad("--task-io-max", format!("must be at least {IO_MIN}"), size.to_string()));
         }
+        if let Some(label) = self.label.iter().find(|label| !features::is_label(label)) {
+            let limit =
+                "must be NAME or NAME=VALUE of letters, digits, '.', '_' and '-', at most 64 characters";
+            return Err(bad("--label", limit, label.clone()));
+        }
         Ok(Allow {
+            labels: self.label.clone(),
             mounts: mounts(&self.mount, data_dir)?,
             host_net: self.allow_host_net,
             pids_max: self.task_pids_max,
@@ -112,13 +123,19 @@ impl Config {
     pub fn offers(&self) -> Features {
         let host_net = self.allow.host_net.then(|| features::NET_HOST.to_owned());
         let mounts = self.allow.mounts.keys().map(|name| features::mount(name));
+        let labels = self.allow.labels.iter().map(|label| features::label(label));
         let amounts = [
             (features::PIDS, self.allow.pids_max.into()),
             (features::OPEN_FILES, self.allow.open_files_max.into()),
             (features::LOG_BYTES, self.log_bytes_max),
         ];
         Features {
-            has: host_net.into_iter().chain([features::IMAGES.to_owned()]).chain(mounts).collect(),
+            has: host_net
+                .into_iter()
+                .chain([features::IMAGES.to_owned()])
+                .chain(mounts)
+                .chain(labels)
+                .collect(),
             up_to: amounts.map(|(what, most)| (what.to_owned(), most)).into(),
         }
     }

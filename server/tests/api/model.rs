@@ -131,7 +131,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         resources,
         roots: vec!["default".to_owned()],
         offers: Features {
-            has: ["mount:data".to_owned()].into(),
+            has: ["mount:data".to_owned(), "label:type=smithi".to_owned()].into(),
             up_to: [("pids", 2048), ("open_files", 4096), ("log_bytes", 64 << 20)]
                 .map(|(what, most)| (what.to_owned(), most))
                 .into(),

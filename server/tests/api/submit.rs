@@ -166,6 +166,8 @@ async fn what_no_operator_allows_is_refused_with_field_limit_and_value() {
         v1::TaskSpec { pids_max: 4096, ..spec("pids") },
         v1::TaskSpec { open_files_max: 1 << 20, ..spec("files") },
         v1::TaskSpec { log_bytes_max: 1 << 30, ..spec("log") },
+        v1::TaskSpec { labels: vec!["type=smithi".into()], ..spec("label") },
+        v1::TaskSpec { labels: vec!["type=smithi".into(), "type=mira".into()], ..spec("label") },
     ];
     let refused = node.submit(request(tasks)).await.expect_err("nobody offers it");
     assert_eq!(reason(&refused), "CANNOT_RUN_ANYWHERE");
@@ -180,6 +182,7 @@ async fn what_no_operator_allows_is_refused_with_field_limit_and_value() {
             "tasks[3].pids_max: no live node gives a task 4096 processes and threads, the most is 2048",
             "tasks[4].open_files_max: no live node gives a task 1048576 open files, the most is 4096",
             "tasks[5].log_bytes_max: no live node gives a task 1073741824 bytes of log, the most is 67108864",
+            "tasks[7].labels[0]: no live node offers the label \"type=mira\", there are: type=smithi",
         ]
     );
     assert_eq!(records(&cluster).await, 0);

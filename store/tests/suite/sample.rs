@@ -25,6 +25,7 @@ pub fn task(number: u128) -> Task {
         on_node_loss: OnNodeLoss::Requeue,
         net: Net::Loopback,
         mounts: Vec::new(),
+        labels: Vec::new(),
         run_as: None,
         open_files_max: 0,
         disk_bytes_max: 0,
