@@ -45,7 +45,7 @@ pub fn mount(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, template: BorrowedFd<'_>
     }
     for name in READ_ONLY {
         match view_of(proc.as_fd(), name, false) {
-            Err(Errno::NOENT) => Ok(()), // what there is depends on the kernel's configuration
+            Err(Errno::NOENT) => Ok(()),
             opened => opened.and_then(|same| {
                 restrict(same.as_fd(), Attr::MOUNT_ATTR_RDONLY)?;
                 attach_as(same.as_fd(), proc.as_fd(), name)
@@ -56,17 +56,24 @@ pub fn mount(root: BorrowedFd<'_>, dev: BorrowedFd<'_>, template: BorrowedFd<'_>
     Ok(())
 }
 
-/// Shows the null device in place of a file and an empty directory in place of a directory. Both are read-only already.
+/// Shows the null device in place of a file and an empty directory in place of a directory. Both are read-only already. It is looked at what is there
+/// first: a view that is made and then not attached takes the kernel an expedited grace period of RCU to give up, more than all the rest here.
 fn cover(
     proc: BorrowedFd<'_>,
     name: &str,
     dev: BorrowedFd<'_>,
     template: BorrowedFd<'_>,
 ) -> rustix::io::Result<()> {
-    match attach_as(view_of(dev, "null", false)?.as_fd(), proc, name) {
-        Err(Errno::NOENT) => Ok(()),
-        // It is a directory.
-        Err(Errno::INVAL) => attach_as(view_of(template, EMPTY, false)?.as_fd(), proc, name),
+    let stat = match statat(proc, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()), // what there is depends on the kernel's configuration
+        stat => stat?,
+    };
+    let nothing = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => view_of(template, EMPTY, false),
+        _ => view_of(dev, "null", false),
+    };
+    match attach_as(nothing?.as_fd(), proc, name) {
+        Err(Errno::NOENT) => Ok(()), // gone with its module a moment ago
         attached => attached,
     }
 }
