@@ -72,16 +72,18 @@ impl Drop for Freezer {
 #[test]
 fn many_processes_with_little_of_a_core_die_soon() {
     let mut runner = TestRunner::new();
-    let script = "for i in $(seq 50); do (while :; do :; done) & done; echo ready; wait";
-    let start = runner.script("a.1", script);
+    let start = runner.script("a.1", support::CROWD);
     let limits = Limits { cpu_milli: 50, ..start.limits };
     runner.start(Start { limits, ..start });
     runner.log_contains("a.1", "ready");
     let begin = Instant::now();
     runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
-    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
+    // The stub may get its turn too late to say how it ended; then the runner has ended it.
+    let cause = runner.end("a.1").cause;
+    assert!(matches!(cause, Cause::Signal(9) | Cause::Vanished(_)), "{cause:?}");
     // Their ends alone take some 25 ms of processor time, of which they would get 50 in a second.
-    assert!(begin.elapsed() < Duration::from_secs(slowness()), "it took {:?}", begin.elapsed());
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(1500 * slowness()), "it took {took:?}");
 }
 
 #[test]

@@ -151,6 +151,25 @@ fn a_deadline_that_is_not_advanced_kills_in_time_even_when_the_runner_is_stopped
     }
 }
 
+/// The stub shares a twentieth of a core with fifty processes that want all of it, and gets its turn late; the runner, which keeps the deadline too, does not.
+#[test]
+fn a_crowd_of_busy_processes_does_not_outlive_its_deadline() {
+    let mut runner = TestRunner::new();
+    let page = DeadlinePage::create(&runner.path("deadline-of-a")).unwrap();
+    page.advance_to(boottime_ns() + 4_000_000_000 * slowness());
+    let mut start = runner.script("a.1", support::CROWD);
+    start.limits = Limits { cpu_milli: 50, ..start.limits };
+    start.deadline_page = runner.path("deadline-of-a");
+    runner.start(start);
+    let stub = runner.started("a.1");
+    wait_for("the stub to die", || (!alive(stub)).then_some(()));
+    assert!(boottime_ns() >= page.read(), "died before its deadline");
+    let late = boottime_ns().saturating_sub(page.read()) / 1_000_000;
+    let cause = runner.end("a.1").cause;
+    assert!(matches!(&cause, Cause::Vanished(why) if why.contains("deadline")), "{cause:?}");
+    assert!(late < DEADLINE_SLACK_MS * slowness(), "{late} ms past the deadline");
+}
+
 #[test]
 fn a_deadline_that_never_comes_is_no_trouble() {
     let mut runner = TestRunner::new();
