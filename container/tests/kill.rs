@@ -78,9 +78,9 @@ fn many_processes_with_little_of_a_core_die_soon() {
     runner.log_contains("a.1", "ready");
     let begin = Instant::now();
     runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
-    // The stub may get its turn too late to say how it ended; then the runner has ended it.
     let cause = runner.end("a.1").cause;
-    assert!(matches!(cause, Cause::Signal(9) | Cause::Vanished(_)), "{cause:?}");
+    // On v2 the stub may get its turn too late to say how it ended; then the runner has ended it.
+    assert!(cause == Cause::Signal(9) || (unified() && matches!(cause, Cause::Vanished(_))), "{cause:?}");
     // Their ends alone take some 25 ms of processor time, of which they would get 50 in a second.
     let took = begin.elapsed();
     assert!(took < Duration::from_millis(1500 * slowness()), "it took {took:?}");

@@ -35,6 +35,21 @@ impl Parents {
         std::iter::once(&self.memory).chain(cpu).chain(pids).filter(|dir| is_there(dir))
     }
 
+    /// Those that the stub is a member of. Not of cpu where that is a hierarchy of its own (v1): the quota is the task's alone, or the stub, which keeps the
+    /// deadline, would wait for it behind the task's own processes.
+    pub(super) fn of_stub(&self) -> impl Iterator<Item = &PathBuf> {
+        self.directories().filter(|dir| !self.is_tasks_alone(dir))
+    }
+
+    /// The directory that only the task is in.
+    pub(super) fn of_task(&self) -> Option<&PathBuf> {
+        self.directories().find(|dir| self.is_tasks_alone(dir))
+    }
+
+    fn is_tasks_alone(&self, dir: &PathBuf) -> bool {
+        !self.v2 && *dir == self.cpu && self.cpu != self.memory && self.cpu != self.pids
+    }
+
     /// All of them.
     fn everywhere(&self) -> impl Iterator<Item = &PathBuf> {
         self.directories().chain(&self.io)

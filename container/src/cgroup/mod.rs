@@ -8,6 +8,7 @@
 mod disk;
 mod file;
 mod freeze;
+mod join;
 mod layout;
 mod limits;
 mod oom;
@@ -15,6 +16,7 @@ mod quota;
 mod ready;
 mod unified;
 
+pub use join::TaskJoin;
 pub use layout::Cgroups;
 pub use oom::OomWatch;
 pub use quota::CpuQuota;
@@ -89,17 +91,6 @@ impl Group {
     pub fn create(&self) -> Result<(), CgroupError> {
         for dir in self.directories() {
             std::fs::create_dir(&dir).map_err(|e| CgroupError::file("make", &dir, e))?;
-        }
-        Ok(())
-    }
-
-    /// Moves the calling process, which must be single-threaded, into the group.
-    pub fn join(&self) -> Result<(), CgroupError> {
-        // v1: `tasks` moves one thread and skips the lock that `cgroup.procs` takes over all processes of the system.
-        let list = if self.is_v2() { "cgroup.procs" } else { "tasks" };
-        let io = self.parents.io.iter().filter(|_| self.io.get()).map(|parent| parent.join(&self.id));
-        for dir in self.directories().chain(io) {
-            file::write(&dir.join(list), "0")?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! v2 has one directory instead of three, and no renaming.
 
 use super::file::count;
-use super::{CgroupError, CpuQuota, Group, OomWatch, file};
+use super::{CgroupError, CpuQuota, Group, OomWatch, TaskJoin, file};
 use crate::protocol::Limits;
 use std::fs::File;
 use std::io::Write;
@@ -22,8 +22,10 @@ pub struct ReadyGroup {
     /// Under its name in between.
     group: Group,
     limits: Limits,
-    /// `tasks` in each hierarchy.
+    /// `tasks` in each hierarchy that the stub joins.
     joins: Vec<File>,
+    /// What the task joins.
+    task: Option<TaskJoin>,
     usage: File,
     processes: File,
     kills: File,
@@ -42,6 +44,11 @@ impl ReadyGroup {
         self.watch.as_ref()
     }
 
+    /// What is left for the task to join.
+    pub fn task_join(&self) -> Option<&TaskJoin> {
+        self.task.as_ref()
+    }
+
     /// Its quota of processor time.
     pub fn cpu_quota(&self) -> &CpuQuota {
         &self.quota
@@ -50,7 +57,8 @@ impl ReadyGroup {
     /// What a stub needs to use it.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let watch = self.watch.iter().flat_map(OomWatch::descriptors);
-        self.joins.iter().map(AsFd::as_fd).chain(watch).chain([self.quota.descriptor()])
+        let task = self.task.iter().map(|join| join.tasks.as_fd());
+        self.joins.iter().map(AsFd::as_fd).chain(task).chain(watch).chain([self.quota.descriptor()])
     }
 
     /// Removes it under its own name; parts of it may have another.
@@ -83,8 +91,8 @@ impl Group {
                 renamed => renamed.map_err(|e| CgroupError::file("rename", &from, e))?,
             }
         }
-        for (mut join, dir) in ready.joins.iter().zip(self.directories()) {
-            join.write_all(b"0").map_err(|e| CgroupError::file("join", &dir, e))?;
+        for (mut join, dir) in ready.joins.iter().zip(self.parents.of_stub()) {
+            join.write_all(b"0").map_err(|e| CgroupError::file("join", dir, e))?;
         }
         Ok(true)
     }
@@ -108,12 +116,13 @@ impl Group {
     }
 
     fn open(&self, name: &str, limits: &Limits) -> Option<ReadyGroup> {
-        let join = |dir: std::path::PathBuf| file::open_to_write(&dir.join("tasks"));
-        let joins = self.directories().map(join).collect::<Result<Vec<_>, _>>().ok()?;
+        let join = |parent: &std::path::PathBuf| file::open_to_write(&parent.join(&self.id).join("tasks"));
+        let joins = self.parents.of_stub().map(join).collect::<Result<Vec<_>, _>>().ok()?;
         Some(ReadyGroup {
             group: self.named(name),
             limits: *limits,
             joins,
+            task: self.task_join().ok()?,
             usage: File::open(self.memory("memory.usage_in_bytes")).ok()?,
             processes: File::open(self.pids("pids.current")).ok()?,
             kills: File::open(self.memory("memory.oom_control")).ok()?,

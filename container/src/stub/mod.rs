@@ -20,7 +20,7 @@ mod supervise;
 mod task;
 mod workdir;
 
-use crate::cgroup::{Group, ReadyGroup};
+use crate::cgroup::{CpuQuota, Group, OomWatch, ReadyGroup, TaskJoin};
 use crate::deadline::DeadlinePage;
 use crate::failpoint;
 use crate::protocol::{Cause, Net, Start};
@@ -78,6 +78,16 @@ pub struct Job<'a> {
     pub open_files: Rlimit,
 }
 
+/// What stub and task need of their control group once its files are out of sight.
+pub struct Groups<'a> {
+    /// Tells when memory runs out.
+    pub oom: Option<&'a OomWatch>,
+    /// Of processor time.
+    pub quota: Option<&'a CpuQuota>,
+    /// What the task has still to join.
+    pub task_join: Option<&'a TaskJoin>,
+}
+
 /// A root file system's directory.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
@@ -124,19 +134,23 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     {
         kept = Some(ready);
     }
-    let (made, own_quota) = if kept.is_some() {
-        (None, None)
+    let (made, own_quota, own_join) = if kept.is_some() {
+        (None, None, None)
     } else {
         job.group.create()?;
         failpoint!("stub.made_group");
         job.group.limit(&job.start.limits)?;
         job.group.join()?;
-        (job.group.watch_oom()?, job.group.cpu_quota())
+        (job.group.watch_oom()?, job.group.cpu_quota(), job.group.task_join()?)
     };
     let oom = kept.and_then(ReadyGroup::watch).or(made.as_ref());
     let quota = kept.map(ReadyGroup::cpu_quota).or(own_quota.as_ref());
+    let task_join = kept.and_then(ReadyGroup::task_join).or(own_join.as_ref());
     failpoint!("stub.joined");
-    sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
+    if task_join.is_none() {
+        // Else the task makes one, of what it has joined itself.
+        sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
+    }
     die_past_deadline(job);
     rustix::system::sethostname(job.start.hostname.as_bytes()).step("set the host name")?;
     // Before this process is another user for a moment, which hides it: without root, what is hidden is not its own any more.
@@ -146,7 +160,7 @@ fn run(job: &Job<'_>) -> Result<std::convert::Infallible, SetupError> {
     root::enter(job)?;
     failpoint!("stub.root");
     privileges::hide()?;
-    supervise::run(job, oom, quota)
+    supervise::run(job, &Groups { oom, quota, task_join })
 }
 
 fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {

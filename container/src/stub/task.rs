@@ -2,6 +2,7 @@
 
 use super::error::{SetupError, Step};
 use super::{Job, privileges, program};
+use crate::cgroup::TaskJoin;
 use crate::failpoint;
 use crate::protocol::Cause;
 use crate::sys;
@@ -16,8 +17,13 @@ const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 
 /// Becomes the task. `failure` says why it did not: it is empty from just before the exec on, and filled again should that fail. The caller
 /// ends the process.
-pub fn become_task(job: &Job<'_>, output: BorrowedFd<'_>, failure: &mut Option<Cause>) {
-    *failure = Some(match prepare(job, output) {
+pub fn become_task(
+    job: &Job<'_>,
+    group: Option<&TaskJoin>,
+    output: BorrowedFd<'_>,
+    failure: &mut Option<Cause>,
+) {
+    *failure = Some(match prepare(job, group, output) {
         Err(error) => Cause::Setup(error.to_string()),
         Ok(()) => match enter_workdir(job) {
             Some(cause) => cause,
@@ -65,7 +71,11 @@ fn enter_workdir(job: &Job<'_>) -> Option<Cause> {
     Some(Cause::NotExecutable(format!("working directory {}: {error}", job.start.workdir)))
 }
 
-fn prepare(job: &Job<'_>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
+fn prepare(job: &Job<'_>, group: Option<&TaskJoin>, output: BorrowedFd<'_>) -> Result<(), SetupError> {
+    if let Some(group) = group {
+        group.join()?;
+        sys::unshare(libc::CLONE_NEWCGROUP).step("make the cgroup namespace")?;
+    }
     rustix::process::setsid().step("make a session")?;
     go_first().step("set oom_score_adj")?;
     let input = rustix::fs::openat(CWD, "/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
