@@ -4,7 +4,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::report::Report;
 use crate::exit::SHOAL_FAILED;
-use crate::output;
+use crate::output::{self, Form, json};
 use crate::values::{self, age_text};
 use clap::{Args, Subcommand};
 use shoal_proto::v1;
@@ -120,8 +120,27 @@ async fn lock_for(context: &Context, request: v1::LockNodeRequest, said: &str) -
     let node = request.node.clone();
     let lock = context.client.lock_node(request).await;
     let lock = lock.map_err(|error| Report::of(format!("cannot lock node {node}"), &error))?;
-    output::lines([format!("{node} {said} {}", lock_text(&lock))])?;
+    print(context, &node, &format!("{node} {said} {}", lock_text(&lock)), &lock)?;
     Ok(0)
+}
+
+/// What was locked: in words, by its name, or as the lock itself.
+fn print(context: &Context, name: &str, words: &str, lock: &v1::LockInfo) -> std::io::Result<()> {
+    match context.form {
+        Form::Json => output::json(&json::Lock::from(lock)),
+        Form::Jsonl => output::json_lines([json::Lock::from(lock)]),
+        Form::Table | Form::Wide if !context.quiet => output::lines([words]),
+        Form::Table | Form::Wide | Form::Name => output::lines([name]),
+    }
+}
+
+/// That nothing is locked any more: in words, or by its name; there is no document about nothing.
+fn print_free(context: &Context, name: &str, words: &str) -> std::io::Result<()> {
+    match context.form {
+        Form::Json | Form::Jsonl => Ok(()),
+        Form::Table | Form::Wide if !context.quiet => output::lines([words]),
+        Form::Table | Form::Wide | Form::Name => output::lines([name]),
+    }
 }
 
 /// Waits until nothing runs on the node. One that is gone runs nothing; one that somebody has resumed meanwhile is not drained.
@@ -148,7 +167,7 @@ pub async fn unlock(context: &Context, args: &UnlockArgs) -> Done {
     let request = v1::UnlockNodeRequest { node: node.clone(), by: context.user.clone(), force };
     let done = context.client.unlock_node(request).await;
     done.map_err(|error| Report::of(format!("cannot unlock node {node}"), &error))?;
-    output::lines([format!("{node} takes tasks again")])?;
+    print_free(context, &node, &format!("{node} takes tasks again"))?;
     Ok(0)
 }
 
@@ -159,12 +178,12 @@ pub async fn queue(context: &Context, command: &QueueCommand) -> Done {
             let (by, reason, for_ms) = (context.user.clone(), reason.clone(), for_ms.unwrap_or(0));
             let pause = context.client.pause_queue(v1::PauseQueueRequest { by, reason, for_ms }).await;
             let pause = pause.map_err(|error| Report::of("cannot pause the queue", &error))?;
-            output::lines([format!("queue paused {}", lock_text(&pause))])?;
+            print(context, "queue", &format!("queue paused {}", lock_text(&pause)), &pause)?;
         }
         QueueCommand::Resume => {
             let done = context.client.resume_queue().await;
             done.map_err(|error| Report::of("cannot resume the queue", &error))?;
-            output::lines(["queue resumed"])?;
+            print_free(context, "queue", "queue resumed")?;
         }
     }
     Ok(0)

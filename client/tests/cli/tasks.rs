@@ -104,6 +104,9 @@ fn nodes_are_drained_and_locked_and_the_queue_is_paused() {
     let refused = shoal(&node.address, &["node", "drain", "node-2"]);
     assert_eq!(refused.code, 125);
     assert!(refused.stderr.contains("node node-2 is locked by bob"), "{}", refused.stderr);
+    let lock: serde_json::Value =
+        serde_json::from_str(&said(&["node", "lock", "node-1", "--for", "1m", "-o", "json"])).unwrap();
+    assert_eq!((&lock["left_ms"], &lock["reason"]), (&60_000.into(), &"".into()));
     assert_eq!(said(&["node", "resume", "node-1"]), "node-1 takes tasks again\n");
     assert_eq!(said(&["node", "unlock", "node-2", "--force"]), "node-2 takes tasks again\n");
     let paused = said(&["queue", "pause", "--reason", "the mirror", "--for", "10m"]);
