@@ -9,7 +9,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A stopped process stops at once, on a machine that is not busy.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Another process may take a port between our finding it free and etcd's taking it.
 const TRIES: usize = 5;
@@ -55,9 +58,23 @@ impl Etcd {
         self.child = child.unwrap_or_else(|said| panic!("etcd did not start again; it said:\n{said}"));
     }
 
-    /// SIGSTOP: its connections stay open and nothing answers.
+    /// SIGSTOP, and the moment until the last of its threads has heard of it: its connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "etcd does not stop");
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("our own child");
+        threads.flatten().all(|thread| {
+            // One that has ended meanwhile does nothing either.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// SIGCONT.
