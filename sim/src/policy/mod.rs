@@ -2,7 +2,7 @@
 //!
 //! A policy sees submissions, ends and the pool; it answers with [`Action`]s. It keeps its own queue. It must be deterministic (chance from
 //! its own seeded stream), must not start what does not fit, and must not read [`crate::job::Job::service_ms`]: the engine holds the second,
-//! the first and the last are held by tests.
+//! a test the first; the last is a rule for whoever writes one.
 
 pub mod dispatcher;
 pub mod easy;
