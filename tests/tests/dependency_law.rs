@@ -12,7 +12,8 @@ const LAW: &[(&str, Option<&[&str]>)] = &[
     ("shoal-store", Some(&["shoal-core"])),
     ("shoal-container", Some(&[])),
     ("shoal-rootfs", Some(&[])),
-    ("shoal-client", Some(&["shoal-proto"])),
+    ("shoal-sim", Some(&["shoal-core"])),
+    ("shoal-client", Some(&["shoal-proto", "shoal-sim"])),
     ("shoal-server", Some(&["shoal-core", "shoal-proto", "shoal-store", "shoal-container", "shoal-rootfs"])),
     ("shoal-tests", None),
 ];

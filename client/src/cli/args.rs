@@ -104,6 +104,8 @@ pub enum Command {
     /// A cluster on this machine
     #[command(subcommand)]
     Dev(cmd::dev::DevCommand),
+    /// Compare scheduling policies on simulated nodes; needs no cluster
+    Sim(Box<cmd::sim::SimArgs>),
     /// Completions for a shell
     Completion(cmd::completion::CompletionArgs),
     /// The version of this program

@@ -67,6 +67,7 @@ async fn dispatch(cli: Cli) -> Done {
     let Some(command) = cli.command else { return cmd::status::bare(&Context::new(&global)?).await };
     match command {
         Command::Completion(args) => cmd::completion::run(&args),
+        Command::Sim(args) => cmd::sim::run(&global, &args),
         Command::Version => cmd::version::run(&global).await,
         Command::Dev(command) => cmd::dev::run(command, &global).await,
         Command::Run(args) => cmd::run::run(&Context::new(&global)?, *args).await,

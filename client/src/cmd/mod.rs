@@ -14,6 +14,7 @@ pub mod log;
 pub mod node;
 pub mod run;
 pub mod show;
+pub mod sim;
 pub mod status;
 pub mod submit;
 pub mod task_options;

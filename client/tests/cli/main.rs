@@ -10,6 +10,7 @@ mod follow;
 mod library;
 mod output;
 mod run;
+mod sim;
 mod submit;
 mod support;
 mod tasks;
