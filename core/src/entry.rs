@@ -27,6 +27,9 @@ pub struct QueueEntry {
     /// When it was submitted, by the cluster's clock.
     #[serde(default, skip_serializing_if = "Tick::is_zero")]
     pub tick: Tick,
+    /// Seconds that it is expected to take; 0 is nothing known.
+    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
+    pub expected_s: u32,
     /// Somebody wants it not to start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -50,6 +53,9 @@ pub struct RunEntry {
     pub attempt: u32,
     /// What it holds of its node.
     pub resources: Resources,
+    /// Seconds that it was expected to take when it was submitted; 0 is nothing known.
+    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
+    pub expected_s: u32,
     /// Somebody asked for its end.
     #[serde(default)]
     pub cancel: bool,
@@ -94,6 +100,7 @@ impl StatusEntry {
                 needs: Features::needed_by(&task.spec),
                 priority: task.priority(),
                 tick: task.tick,
+                expected_s: task.expected_s,
                 held: task.hold.is_some(),
                 attempt: task.attempt,
                 order: created,
@@ -105,6 +112,7 @@ impl StatusEntry {
                 RunEntry {
                     attempt: task.attempt,
                     resources: task.spec.resources,
+                    expected_s: task.expected_s,
                     cancel: cancel.is_some(),
                     unknown: Unknown::new(),
                 },

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod batch;
 pub mod clock;
+pub mod duration;
 pub mod entry;
 pub mod event;
 pub mod features;

@@ -124,7 +124,7 @@ pub struct TaskSpec {
     pub unknown: Unknown,
 }
 
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -168,6 +168,13 @@ pub struct Task {
     /// When it was submitted, by the cluster's clock: what its waiting is counted from.
     #[serde(default, skip_serializing_if = "Tick::is_zero")]
     pub tick: Tick,
+    /// Seconds that it was expected to take when it was submitted ([`crate::duration`]); 0 is nothing known. Never changes, so that the order of the queue does
+    /// not either.
+    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
+    pub expected_s: u32,
+    /// How many runs of its name that was learned from; for people.
+    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
+    pub expected_from: u64,
     /// When it was submitted.
     pub submitted: WallMs,
     /// When it became terminal.
@@ -192,6 +199,8 @@ impl Task {
             reprioritized: None,
             hold: None,
             tick: Tick::default(),
+            expected_s: 0,
+            expected_from: 0,
             submitted,
             ended: None,
             unknown: Unknown::new(),

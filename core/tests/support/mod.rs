@@ -98,6 +98,7 @@ pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
         needs: Features::default(),
         priority: Priority::NORMAL,
         tick: Tick(0),
+        expected_s: 0,
         held: false,
         attempt,
         order: None,
@@ -123,7 +124,7 @@ pub fn lock(until: Option<u64>) -> LockEntry {
 }
 
 pub fn run_entry(resources: Resources, attempt: u32) -> RunEntry {
-    RunEntry { attempt, resources, cancel: false, unknown: Unknown::new() }
+    RunEntry { attempt, resources, expected_s: 0, cancel: false, unknown: Unknown::new() }
 }
 
 pub fn running(n: u64, on: u64, resources: Resources) -> Fact {
