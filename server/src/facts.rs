@@ -28,7 +28,7 @@ pub fn changes(changes: &[Change]) -> Vec<Fact> {
 pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
-        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
+        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
     }
 }
 
@@ -43,7 +43,8 @@ fn put(kv: &KeyValue) -> Option<Fact> {
             let entry = read::<ClockEntry>(kv)?;
             Some(Fact::Clock { tick: entry.tick, revision: kv.mod_revision })
         }
-        Key::Ended(..) | Key::Task(_) | Key::Image(_) => None,
+        // Planning reads none of it: crate::durations does.
+        Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Duration(_) => None,
     }
 }
 
@@ -54,7 +55,7 @@ fn gone(key: &str) -> Option<Fact> {
         Key::Node(node) => Some(Fact::NodeDown(node)),
         Key::Lock(what) => Some(Fact::Unlocked(what)),
         // Nobody deletes the clock; who does finds it begun anew at the next list.
-        Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock => None,
+        Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock | Key::Duration(_) => None,
     }
 }
 

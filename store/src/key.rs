@@ -3,7 +3,10 @@
 //! Invariant: `Key::parse(&key.to_string()) == Ok(key)`, and each text has at most one key. Ids are lower-case hyphenated UUIDs, an
 //! epoch is 12 digits, so that keys of one kind have one width and sort as their parts do.
 
+mod escape;
+
 use crate::port::KeyRange;
+use escape::{Escaped, unescaped};
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::image::Digest;
 use shoal_core::lock::Lockable;
@@ -23,6 +26,7 @@ const CLOCK: &str = "/clock";
 const LOCK: &str = "/lock/";
 const LOCK_NODE: &str = "/lock/node/";
 const LOCK_QUEUE: &str = "/lock/queue";
+const DURATION: &str = "/duration/";
 /// A node's name has so many bytes at most (`shoald --name`).
 pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Named in transactions and never written; see [`crate::moves::batch`].
@@ -95,6 +99,8 @@ pub enum Key {
     Clock,
     /// `/lock/node/NAME`, `/lock/queue`: somebody keeps it from taking tasks.
     Lock(Lockable),
+    /// `/duration/NAME`: how long tasks of this name take. The name is not empty.
+    Duration(String),
 }
 
 /// The text is no key of ours.
@@ -126,7 +132,7 @@ impl Key {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
                 Some(*task)
             }
-            Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
+            Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
         }
     }
 
@@ -152,6 +158,10 @@ fn parse(text: &str) -> Result<Key, &'static str> {
         } else {
             Err("not a node's name")
         };
+    }
+    if let Some(name) = text.strip_prefix(DURATION) {
+        let name = unescaped(name).filter(|name| !name.is_empty());
+        return name.map(Key::Duration).ok_or("not an escaped name");
     }
     if text == CLOCK {
         return Ok(Key::Clock);
@@ -209,6 +219,7 @@ impl fmt::Display for Key {
             Key::Clock => f.write_str(CLOCK),
             Key::Lock(Lockable::Queue) => f.write_str(LOCK_QUEUE),
             Key::Lock(Lockable::Node(name)) => write!(f, "{LOCK_NODE}{name}"),
+            Key::Duration(name) => write!(f, "{DURATION}{}", Escaped(name)),
         }
     }
 }
@@ -270,6 +281,11 @@ pub fn locks() -> KeyRange {
     KeyRange::prefix(LOCK)
 }
 
+/// All that was learned of durations.
+pub fn durations() -> KeyRange {
+    KeyRange::prefix(DURATION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,17 +293,21 @@ mod tests {
 
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
-        (0..9u8, id.clone(), id, 0..3usize, any::<u64>()).prop_map(|(which, a, b, kind, epoch)| match which {
-            0 => Key::Task(TaskId(a)),
-            1 => Key::Queued(TaskId(a)),
-            2 => Key::Running(NodeId(a), TaskId(b)),
-            3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
-            4 => Key::Node(NodeId(a)),
-            5 => Key::Clock,
-            6 => Key::Lock(Lockable::Queue),
-            7 => Key::Lock(Lockable::Node(format!("n{}", a.simple()))),
-            _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
-        })
+        let name = ".{1,40}";
+        (0..10u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
+            |(which, a, b, kind, epoch, name)| match which {
+                0 => Key::Task(TaskId(a)),
+                1 => Key::Queued(TaskId(a)),
+                2 => Key::Running(NodeId(a), TaskId(b)),
+                3 => Key::Ended(EndKind::ALL[kind], Epoch::new(epoch), TaskId(a)),
+                4 => Key::Node(NodeId(a)),
+                5 => Key::Clock,
+                6 => Key::Lock(Lockable::Queue),
+                7 => Key::Lock(Lockable::Node(format!("n{}", a.simple()))),
+                8 => Key::Duration(name),
+                _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
+            },
+        )
     }
 
     proptest! {
@@ -304,6 +324,7 @@ mod tests {
             prop_assert_eq!(images().contains(&text), matches!(key, Key::Image(_)));
             prop_assert_eq!(clock().contains(&text), key == Key::Clock);
             prop_assert_eq!(locks().contains(&text), matches!(key, Key::Lock(_)));
+            prop_assert_eq!(durations().contains(&text), matches!(key, Key::Duration(_)));
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
             }
@@ -313,7 +334,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/lock/node/|/task/status/)?.{0,90}") {
+        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/lock/node/|/duration/|/task/status/)?.{0,90}") {
             if let Ok(key) = Key::parse(&text) {
                 prop_assert_eq!(key.to_string(), text);
             }
@@ -349,6 +370,12 @@ mod tests {
             "/lock/node/".to_owned(),
             "/lock/node/a/b".to_owned(),
             format!("/lock/node/{}", "n".repeat(65)),
+            "/duration/".to_owned(),
+            "/duration/a%2Fb".to_owned(),
+            "/duration/a%2".to_owned(),
+            "/duration/a%c3%bc".to_owned(),
+            "/duration/%FF".to_owned(),
+            "/duration/a b".to_owned(),
             "/task/".to_owned(),
             "/task/status/".to_owned(),
             String::new(),

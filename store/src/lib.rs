@@ -7,6 +7,7 @@ pub mod advance;
 pub mod etcd;
 pub mod fault;
 pub mod key;
+pub mod learn;
 pub mod list_watch;
 pub mod member;
 pub mod memory;

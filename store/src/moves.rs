@@ -213,7 +213,7 @@ pub fn batch(moves: &[Move]) -> Result<Txn, BatchError> {
 /// An operation that is never carried out, because a batch has no compares of its own. etcd (`costTxn` in its quota.go, 3.4 to 3.6) weighs a
 /// transaction by the puts that stand directly in it, in either branch. One of nested transactions alone weighs nothing and is let
 /// through by the NOSPACE alarm (seen with 3.4.23): the database would grow until the disk is full.
-fn counts_as_put() -> Op {
+pub(crate) fn counts_as_put() -> Op {
     Op::Put { key: key::NEVER_WRITTEN.to_owned(), value: Vec::new(), lease: None }
 }
 

@@ -7,6 +7,7 @@
 use crate::port::{KeyValue, Revision};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry, StatusEntry};
 use shoal_core::image::ImageEntry;
 use shoal_core::lock::LockEntry;
@@ -87,6 +88,7 @@ record!(NodeEntry, "node entry");
 record!(ImageEntry, "image entry");
 record!(ClockEntry, "clock");
 record!(LockEntry, "lock");
+record!(DurationEntry, "duration");
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
+use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::lock::{LockEntry, Lockable};
@@ -50,6 +51,7 @@ fn the_table_names_every_key_and_no_other() {
         Key::Clock,
         Key::Lock(Lockable::Queue),
         Key::Lock(Lockable::Node("n1".to_owned())),
+        Key::Duration("n1".to_owned()),
     ];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
     let all: BTreeSet<String> = plain.into_iter().chain(ends).map(|key| key.to_string()).collect();
@@ -74,6 +76,7 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Image(_) => reads_back::<ImageEntry>(line, value),
                 Key::Clock => reads_back::<ClockEntry>(line, value),
                 Key::Lock(_) => reads_back::<LockEntry>(line, value),
+                Key::Duration(_) => reads_back::<DurationEntry>(line, value),
             }
         }
     }
@@ -103,6 +106,7 @@ fn the_ranges_of_the_commands_are_those_of_the_code() {
         ("get --prefix /task/status/", KeyRange::prefix("/task/status/"), key::statuses()),
         ("get --prefix /node/", KeyRange::prefix("/node/"), key::nodes()),
         ("get --prefix /lock/", KeyRange::prefix("/lock/"), key::locks()),
+        ("get --prefix /duration/", KeyRange::prefix("/duration/"), key::durations()),
         ("get --prefix /image/", KeyRange::prefix("/image/"), key::images()),
         (
             "get --keys-only /task/status/complete/ /task/status/complete/001764000001",

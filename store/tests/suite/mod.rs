@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod kv;
+pub mod learn;
 pub mod lease;
 pub mod list;
 pub mod moves;
@@ -151,6 +152,9 @@ macro_rules! conformance {
             moves::a_guard_holds_off_the_dead_and_the_hasty,
             moves::a_full_batch_is_accepted,
             moves::an_unknown_outcome_is_decided_by_reading_back,
+            learn::two_nodes_that_learn_of_one_name_lose_nothing,
+            learn::names_go_for_others_unless_they_have_learned_meanwhile,
+            learn::a_record_of_a_newer_program_is_left_as_it_is,
         );
     };
     (@ $start:path; $($module:ident :: $program:ident),* $(,)?) => {
