@@ -154,6 +154,16 @@ pub fn age_text(ms: u64) -> String {
     }
 }
 
+/// A time in one unit, rounded: the largest of which there are two: `41 s`, `12 m`, `3 h`.
+pub fn about_text(ms: u64) -> String {
+    let in_units_of = |unit_ms: u64| ms.saturating_add(unit_ms / 2) / unit_ms;
+    match ms {
+        0..119_500 => format!("{} s", in_units_of(1_000)),
+        119_500..7_170_000 => format!("{} m", in_units_of(60_000)),
+        _ => format!("{} h", in_units_of(3_600_000)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +249,11 @@ mod tests {
         );
         let ages = [250, 41_000, 200_000, 7_500_000, 273_600_000].map(age_text);
         assert_eq!(ages, ["250ms", "41s", "3m20s", "2h5m", "3d4h"]);
+    }
+
+    #[test]
+    fn what_is_about_so_long_has_one_unit() {
+        let about = [1_000, 119_000, 120_000, 700_000, 7_140_000, 7_200_000, 100_000_000].map(about_text);
+        assert_eq!(about, ["1 s", "119 s", "2 m", "12 m", "119 m", "2 h", "28 h"]);
     }
 }

@@ -8,7 +8,7 @@ use crate::output::json::{net_word, state_word};
 use crate::output::style::{self, paint};
 use crate::output::table::Table;
 use crate::output::{self, Form, tasks};
-use crate::values::{age_text, bytes_text, cpus_text, mount_text};
+use crate::values::{about_text, age_text, bytes_text, cpus_text, mount_text};
 use crate::{selector, words};
 use clap::Args;
 use shoal_proto::convert::priority;
@@ -56,6 +56,7 @@ fn page(task: &v1::Task) -> String {
         ("labels", spec.labels.join(" ")),
         ("run as", spec.run_as.map_or(String::new(), |user| format!("{}:{}", user.uid, user.gid))),
         ("limits", limits(&spec)),
+        ("expected", expected_text(task)),
         ("attempts", format!("at most {}; on node loss: {on_node_loss}", spec.max_attempts)),
         ("submitted", time_text(task.submitted_ms)),
         ("ended", time_text(task.ended_ms)),
@@ -75,6 +76,15 @@ fn priority_text(task: &v1::Task, spec: &v1::TaskSpec) -> String {
         now
     } else {
         format!("{now}   (was {})", priority::text(spec.priority))
+    }
+}
+
+/// What it was expected to take, and why anybody should think so.
+fn expected_text(task: &v1::Task) -> String {
+    let runs = if task.expected_from == 1 { "run" } else { "runs" };
+    match task.expected_ms {
+        0 => String::new(),
+        ms => format!("about {}   (learned from {} {runs} of this name)", about_text(ms), task.expected_from),
     }
 }
 

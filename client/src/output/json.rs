@@ -33,6 +33,10 @@ pub struct Task {
     pub priority: u32,
     /// Who holds it, while somebody does.
     pub hold: Option<Cancel>,
+    /// What it was expected to take when it was submitted; null where nothing was known.
+    pub expected_ms: Option<u64>,
+    /// How many completed runs of its name that was learned from.
+    pub expected_from: Option<u64>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// When it was submitted.
@@ -324,6 +328,8 @@ impl From<&v1::Task> for Task {
                 reason: hold.reason.clone(),
                 at_ms: hold.at_ms,
             }),
+            expected_ms: (task.expected_ms != 0).then_some(task.expected_ms),
+            expected_from: (task.expected_ms != 0).then_some(task.expected_from),
             cancel: task.cancel.as_ref().map(|cancel| Cancel {
                 by: cancel.by.clone(),
                 reason: cancel.reason.clone(),

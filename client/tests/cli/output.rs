@@ -38,6 +38,8 @@ fn a_task_as_json_is_exactly_this() {
         "cancel": null,
         "priority": 0,
         "hold": null,
+        "expected_ms": null,
+        "expected_from": null,
         "attempts": [{
             "number": 1, "node_id": "node-1-id", "node_name": "node-1", "started_ms": 1_700_000_000_100_i64,
             "ended_ms": 1_700_000_000_200_i64, "end": "exited"

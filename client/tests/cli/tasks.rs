@@ -50,6 +50,22 @@ fn each_selector_names_its_tasks() {
 }
 
 #[test]
+fn show_says_what_a_task_is_expected_to_take_and_how_that_is_known() {
+    let (shared, node) = node();
+    let ids = submit(&node, "queue\nqueue\n");
+    shared.change(|world| {
+        world.update(&ids[0], |task| (task.expected_ms, task.expected_from) = (722_000, 34));
+    });
+    let shown = shoal(&node.address, &["show", &ids[0]]).stdout;
+    assert!(shown.contains("expected   about 12 m   (learned from 34 runs of this name)\n"), "{shown}");
+    let json = shoal(&node.address, &["show", &ids[0], "-o", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["expected_ms"], &json["expected_from"]), (&722_000.into(), &34.into()));
+    let unknown = shoal(&node.address, &["show", &ids[1]]).stdout;
+    assert!(!unknown.contains("expected"), "{unknown}");
+}
+
+#[test]
 fn priorities_and_holds_are_changed_and_shown() {
     let (_shared, node) = node();
     let ids = submit(&node, "queue\nhold\n");

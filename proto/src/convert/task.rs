@@ -20,6 +20,8 @@ pub fn task_to_wire(task: &Task, revision: i64) -> v1::Task {
         ended_ms: task.ended.map_or(0, |at| at.0),
         revision,
         priority: task.priority().number().into(),
+        expected_ms: u64::from(task.expected_s) * 1_000,
+        expected_from: task.expected_from,
         hold: task.hold.as_ref().map(hold_to_wire),
         ..v1::Task::default()
     };
