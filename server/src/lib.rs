@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod data_dir;
+pub mod durations;
 pub mod facts;
 pub mod full_disk;
 pub mod identity;

@@ -7,6 +7,8 @@ mod prepare;
 mod runner_says;
 
 use crate::clock;
+use crate::durations::Durations;
+use crate::durations::stopwatch::Stopwatch;
 use crate::images::Images;
 use crate::index::Index;
 use crate::journal;
@@ -55,6 +57,8 @@ pub struct Ports {
     pub launch: crate::launch::Launch,
     /// Gets an attempt's image ready; without it, none is.
     pub images: Option<Arc<Images>>,
+    /// How long tasks take: kept up to date, and taught.
+    pub durations: Arc<Durations>,
     /// The identity that the core found lost.
     pub fenced: watch::Sender<Option<NodeId>>,
     /// Attempts whose end is recorded: their logs are compressed and copied. One that finds it full is found later.
@@ -100,6 +104,8 @@ pub struct NodeLoop {
     journaled: HashMap<AttemptId, Outcome>,
     /// Attempts whose image is being made ready, and what ends that.
     preparing: HashMap<AttemptId, CancellationToken>,
+    /// How long they run.
+    stopwatch: Stopwatch,
     work: JoinSet<Done>,
     actions: Vec<Action>,
     wake: Option<BootMs>,
@@ -115,6 +121,7 @@ impl NodeLoop {
             records: HashMap::new(),
             journaled: journaled.into_iter().collect(),
             preparing: HashMap::new(),
+            stopwatch: Stopwatch::default(),
             work: JoinSet::new(),
             actions: Vec::new(),
             wake: None,

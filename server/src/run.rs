@@ -6,6 +6,8 @@ use crate::clock;
 use crate::config::{Config, RootSource};
 use crate::counters;
 use crate::data_dir::DataDir;
+use crate::durations::Durations;
+use crate::durations::gather::Pace;
 use crate::images::archives::Archives;
 use crate::images::{self, Images};
 use crate::journal::{self, Journal};
@@ -127,6 +129,7 @@ fn assemble(
     supervisor.start("journal", journal.run(entries_inbox, safe, stop.clone()));
     let (proposer, proposer_work) = Proposer::new(store.clone(), identity_seen.clone(), stop.clone());
     supervisor.start("proposer", proposer_work);
+    let durations = start_durations(store.clone(), supervisor);
 
     let (asks_copy, name) = (asks.clone(), config.name.clone());
     let insight = LoopInsight { asks: asks_copy, identity: identity_seen, name, membership };
@@ -139,6 +142,7 @@ fn assemble(
         journal: entries,
         launch: Launch::new(config),
         images: Some(images.clone()),
+        durations: durations.clone(),
         fenced,
         ended,
         unfit,
@@ -146,9 +150,8 @@ fn assemble(
         ready,
     };
     let ears = Ears { events: events_inbox, said: said_inbox, safe: safe_inbox, asks: asks_inbox };
-    let follow = Follow::new(store.clone(), vec![key::statuses(), key::nodes(), key::clock(), key::locks()]);
     let node_loop = NodeLoop::new(Node::new(node_config(config)), ports, journaled);
-    supervisor.start("node loop", node_loop.run(follow, ears, stop.clone()));
+    supervisor.start("node loop", node_loop.run(follow(store.clone()), ears, stop.clone()));
     let keeper = Keeper {
         store: store.clone(),
         runner,
@@ -167,6 +170,7 @@ fn assemble(
         propose: Arc::new(proposer.clone()),
         insight,
         images: Some(images),
+        durations,
         changes,
         attempts_dir,
         copies: copies(config, data)?,
@@ -193,6 +197,18 @@ fn runner_config(config: &Config, data: &DataDir) -> RunnerConfig {
         policy: config.policy(),
         quiet: crate::runner::QUIET,
     }
+}
+
+/// What the node's view is folded from.
+fn follow(store: Arc<dyn Store>) -> Follow {
+    let ranges = [key::statuses(), key::nodes(), key::clock(), key::locks(), key::durations()];
+    Follow::new(store, ranges.to_vec())
+}
+
+fn start_durations(store: Arc<dyn Store>, supervisor: &mut Supervisor) -> Arc<Durations> {
+    let (durations, learning) = Durations::new(store, Pace::default(), supervisor.stop.clone());
+    supervisor.start("durations", learning);
+    durations
 }
 
 fn start_images(

@@ -3,6 +3,7 @@
 //! The API never sees the loop's state. It proposes transitions, asks for insight, and is told which task changed; everything
 //! else it reads from the store.
 
+use crate::durations::Durations;
 use crate::logs::copies::Copies;
 use async_trait::async_trait;
 use shoal_core::clock::Tick;
@@ -145,6 +146,8 @@ pub struct Api {
     pub insight: Arc<dyn Insight>,
     /// This node's images, if it has any.
     pub images: Option<Arc<crate::images::Images>>,
+    /// How long tasks take.
+    pub durations: Arc<Durations>,
     /// Who wants to know of changes subscribes here.
     pub changes: broadcast::Sender<TaskChanged>,
     /// `DATA/attempts`: one directory for each attempt that ran here, its log inside.

@@ -3,15 +3,18 @@
 
 mod support;
 
+use shoal_core::duration::DurationEntry;
 use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::spec::Net;
 use shoal_core::task::{Exit, ExitHow, Task, TaskState};
 use shoal_store::fault::{Call, Fault};
-use shoal_store::port::Op;
+use shoal_store::key::{self, Key};
+use shoal_store::port::{Change, Op, Store, WatchItem};
+use shoal_store::record;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{TTL, World, lives};
+use support::{PATIENCE, TTL, World, lives};
 
 fn first(task: TaskId) -> AttemptId {
     AttemptId { task, number: 1 }
@@ -261,5 +264,39 @@ async fn a_full_disk_at_registration_ends_no_node_and_its_identity_is_kept_once_
     server.stop().await;
     let mut server = world.serve();
     assert_eq!(server.identity_when("it is registered", |_| true).await, identity, "a restart keeps it");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_ended_well_by_itself_teaches_how_long_its_name_takes() {
+    let world = World::new();
+    let server = world.serve();
+    let mut taught = world.memory.watch(vec![key::durations()], 1).await.expect("the model watches");
+    let named = |name: &str| [("name", serde_json::json!(name))];
+    let canceled = "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done";
+    let canceled = world.submit_with(1, canceled, &named("canceled")).await;
+    world.log_when(first(canceled), "began").await;
+    world.cancel(canceled).await;
+    world.task_when("it is canceled", canceled, |t| t.state.is_terminal()).await;
+    for (n, script, name) in [(2, "exit 3", "fails"), (3, "exit 0", ""), (4, "sleep 1.6", "a build")] {
+        let task = world.submit_with(n, script, &named(name)).await;
+        world.task_when("it is complete", task, |t| t.state.is_terminal()).await;
+    }
+    // Those that ended before would have been written before, or together with it.
+    let told = async {
+        loop {
+            match taught.next().await {
+                WatchItem::Changes { changes, .. } => return changes,
+                WatchItem::Progress(_) => {}
+                WatchItem::Lost(why) => panic!("the test's own watch is lost: {why}"),
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await.expect("something is learned");
+    let [Change::Put(kv)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(kv.key, Key::Duration("a build".to_owned()).to_string());
+    let entry: DurationEntry = record::decode_kv(kv).expect("a record").value;
+    assert_eq!((entry.runs, &entry.last_s[..]), (1, &[entry.expected_s][..]));
+    assert!((2..10).contains(&entry.expected_s), "{entry:?}");
     server.stop().await;
 }

@@ -38,7 +38,10 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
         .zip(specs)
         .map(|(seq, spec)| {
             let id = TaskId::of_request(request_id, seq as usize);
-            Task { tick, ..Task::new(id, spec, (seq, request_len), now) }
+            // Fixed here for good: the order of the queue must not change while it waits.
+            let expected = service.api.durations.expected(&spec.name);
+            let (expected_s, expected_from) = (expected.seconds, expected.runs);
+            Task { tick, expected_s, expected_from, ..Task::new(id, spec, (seq, request_len), now) }
         })
         .collect();
     let ids = tasks.iter().map(|task| task.id.to_string()).collect();

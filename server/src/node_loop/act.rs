@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 impl NodeLoop {
     /// Lets the core hear an event; what it wants done is done by [`NodeLoop::decide`].
     pub(super) fn hear(&mut self, event: Event) {
+        if let Some((name, took_ms)) = self.stopwatch.lesson(&event) {
+            self.ports.durations.teach(name, took_ms, self.node.view().clock().0);
+        }
         self.node.hear(clock::boot(), event, &mut self.actions);
     }
 
@@ -55,6 +58,7 @@ impl NodeLoop {
             Action::Release(attempt) => self.release(attempt).await?,
             Action::Fence(node) => {
                 self.records.clear();
+                self.stopwatch.clear();
                 self.preparing.values().for_each(CancellationToken::cancel);
                 self.ports.fenced.send_replace(Some(node));
             }
@@ -140,6 +144,7 @@ impl NodeLoop {
 
     async fn release(&mut self, attempt: AttemptId) -> anyhow::Result<()> {
         self.records.remove(&attempt.task);
+        self.stopwatch.forget(attempt);
         failpoint!("server.before_forget");
         self.ports.runner.forget(attempt.to_string()).await?;
         self.ports.journal.send(journal::Entry::Recorded(attempt)).await?;
@@ -156,6 +161,7 @@ impl NodeLoop {
         match item {
             FollowItem::Snapshot { kvs, revision } => {
                 self.index.clear();
+                self.ports.durations.reset(&kvs);
                 kvs.iter().filter_map(|kv| facts::task_of(&kv.key)).for_each(|task| self.index.insert(task));
                 self.hear(Event::Synced(Box::new(facts::snapshot(&kvs, revision))));
             }
@@ -172,6 +178,7 @@ impl NodeLoop {
 
     fn tell(&mut self, change: &Change) {
         self.index.fold(change);
+        self.ports.durations.fold(change);
         if let Change::Put(kv) = change
             && let Some(task) = facts::task_of(&kv.key)
         {

@@ -1,6 +1,7 @@
 //! What the runner's words mean to the core. An end goes through the journal first.
 
 use super::NodeLoop;
+use crate::clock;
 use crate::journal::Entry;
 use crate::runner::Said;
 use shoal_container::failpoint;
@@ -19,6 +20,7 @@ impl NodeLoop {
             Said::Started(id) => {
                 failpoint!("server.after_started");
                 if let Some(attempt) = parse(&id) {
+                    self.stopwatch.started(attempt, clock::boot());
                     self.hear(Event::Started(attempt));
                 }
             }
@@ -29,6 +31,7 @@ impl NodeLoop {
             }
             Said::Ended(id, end) => {
                 if let Some(attempt) = parse(&id) {
+                    self.stopwatch.ended(attempt, clock::boot());
                     self.ports.journal.send(Entry::Ended(attempt, outcome(end))).await?;
                 }
             }

@@ -9,6 +9,8 @@ use shoal_core::transition::{Outcome, Transition};
 use shoal_proto::v1::{self, shoal_client::ShoalClient};
 use shoal_server::api::listen::{Listener, check_listen};
 use shoal_server::api::serve::{Health, serve};
+use shoal_server::durations::Durations;
+use shoal_server::durations::gather::Pace;
 use shoal_server::logs::copies::Copies;
 use shoal_server::seam::{Api, ApiLimits, Decision, Identity, NodeInfo, Propose, TaskChanged};
 use shoal_store::fault::FaultyStore;
@@ -41,6 +43,7 @@ pub struct Cluster {
 pub struct Node {
     pub client: ShoalClient<Channel>,
     pub propose: Arc<Model>,
+    pub durations: Arc<Durations>,
     pub changes: broadcast::Sender<TaskChanged>,
     pub id: NodeId,
     pub name: String,
@@ -96,11 +99,13 @@ impl Cluster {
         let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
         let copies = Copies::open(directory.path().join("log-copies"), 1 << 30).expect("a directory");
         let copies = Arc::new(copies);
+        let (durations, learning) = Durations::new(self.faults.clone(), Pace::default(), shutdown.clone());
         let api = Api {
             store: self.faults.clone(),
             propose: propose.clone(),
             insight: propose.clone(),
             images: None,
+            durations: durations.clone(),
             changes: changes.clone(),
             attempts_dir: attempts_dir.clone(),
             copies: copies.clone(),
@@ -109,6 +114,7 @@ impl Cluster {
             shutdown: shutdown.clone(),
         };
         let mut running = JoinSet::new();
+        running.spawn(async { learning.await.expect("it only stops") });
         let telling = running.spawn(tell_changes(Arc::new(self.memory.clone()), changes.clone()));
         let health = Health::new().await;
         let (served, told) = (health.clone(), stopped.clone());
@@ -122,6 +128,7 @@ impl Cluster {
         Node {
             client,
             propose,
+            durations,
             changes,
             id: identity.id,
             name,

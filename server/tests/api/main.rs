@@ -2,6 +2,7 @@
 
 mod adjust;
 mod cancel;
+mod durations;
 mod fixture;
 mod limits;
 mod list;

@@ -13,6 +13,8 @@ use shoal_core::time::WallMs;
 use shoal_core::transition::{Transition, apply};
 use shoal_server::config::{Config, Flags};
 use shoal_server::data_dir::DataDir;
+use shoal_server::durations::Durations;
+use shoal_server::durations::gather::Pace;
 use shoal_server::journal::{self, Journal};
 use shoal_server::launch::Launch;
 use shoal_server::lease::Keeper;
@@ -109,6 +111,8 @@ impl World {
         let (proposer, proposer_work) =
             Proposer::new(self.store.clone(), identity_seen.clone(), stop.clone());
         work.spawn(proposer_work);
+        let (durations, learning) = Durations::new(self.store.clone(), Pace::default(), stop.clone());
+        work.spawn(learning);
         let ports = Ports {
             store: self.store.clone(),
             proposer,
@@ -116,6 +120,7 @@ impl World {
             journal: entries,
             launch: Launch::new(&config),
             images: None,
+            durations,
             fenced,
             ended: mpsc::channel(1).0,
             unfit,
@@ -125,7 +130,7 @@ impl World {
         let ears = Ears { events: events_inbox, said: said_inbox, safe: safe_inbox, asks: asks_inbox };
         let node =
             Node::new(NodeConfig { name: "n1".to_owned(), requeue_wait_ms: 0, requeue_stagger_ms: 100 });
-        let follow = Follow::new(self.store.clone(), vec![key::statuses(), key::nodes()]);
+        let follow = Follow::new(self.store.clone(), vec![key::statuses(), key::nodes(), key::durations()]);
         work.spawn(NodeLoop::new(node, ports, journaled).run(follow, ears, stop.clone()));
         let keeper = Keeper {
             store: self.store.clone(),
@@ -145,17 +150,24 @@ impl World {
 
     /// Submits a shell script for the host's root.
     pub async fn submit(&self, n: u128, script: &str) -> TaskId {
-        self.submit_with_net(n, script, Net::Loopback).await
+        self.submit_with(n, script, &[]).await
     }
 
     /// The same that sees this of the network.
     pub async fn submit_with_net(&self, n: u128, script: &str, net: Net) -> TaskId {
-        let spec = serde_json::from_value(serde_json::json!({
+        self.submit_with(n, script, &[("net", serde_json::json!(net))]).await
+    }
+
+    /// The same with more fields of its specification.
+    pub async fn submit_with(&self, n: u128, script: &str, more: &[(&str, serde_json::Value)]) -> TaskId {
+        let mut spec = serde_json::json!({
             "command": ["/bin/sh", "-c", script], "root": "host",
             "resources": {"cpu_milli": 100, "memory_bytes": 32 << 20},
-            "pids_max": 16, "workdir": "/tmp", "kill_grace_ms": 100, "max_attempts": 3, "net": net,
-        }));
-        let task = Task::new(TaskId(Uuid::from_u128(n)), spec.expect("a specification"), (0, 1), WallMs(0));
+            "pids_max": 16, "workdir": "/tmp", "kill_grace_ms": 100, "max_attempts": 3,
+        });
+        more.iter().for_each(|(field, value)| spec[*field] = value.clone());
+        let spec = serde_json::from_value(spec).expect("a specification");
+        let task = Task::new(TaskId(Uuid::from_u128(n)), spec, (0, 1), WallMs(0));
         let submit = Move { old: None, new: task.clone(), guard: Guard::None };
         let reply = self.memory.txn(submit.to_txn()).await.expect("the model answers");
         assert!(reply.succeeded, "task {n} exists");
