@@ -54,8 +54,9 @@ impl Group {
 
     fn limit_cpu(&self, milli: u64) -> Result<(), CgroupError> {
         let (quota, period) = quota_and_period_us(milli);
-        if self.is_v2() {
-            set(&self.cpu("cpu.max"), &format!("{quota} {period}"))?;
+        if let Some(own) = self.tasks_own() {
+            set(&own.join("cpu.max"), &format!("{quota} {period}"))?;
+            // Of the whole, against other attempts.
             return set(&self.cpu("cpu.weight"), &weight(milli).to_string());
         }
         set(&self.cpu("cpu.cfs_period_us"), &period.to_string())?;

@@ -1,6 +1,7 @@
 //! A runner of one test's own: a real process, driven over its socket by a small blocking client. It kills nothing but what it started.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod crowd;
 pub mod groups;
 
 use groups::{hierarchies, joining};
@@ -21,10 +22,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The default search path of test tasks.
 pub const PATH: &str = "/bin";
-
-/// Fifty processes that all want a whole core from when `ready` is written. Until then they wait, or the first of them would keep the last from being made.
-pub const CROWD: &str = "mkfifo /tmp/go; for i in $(seq 50); do (read go </tmp/go; while :; do :; done) & done; \
-     : >/tmp/go; echo ready; wait";
 
 /// How many times slower than usual this machine is, which lengthens all that depends on its speed: 1, unless whoever runs the tests
 /// knows better (an emulated machine).
