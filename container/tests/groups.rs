@@ -21,7 +21,7 @@ fn limits_are_set_in_the_kernel_while_a_task_runs() {
     let memory = (48 << 20).to_string();
     let wanted: &[(&str, &str)] = if unified() {
         &[
-            ("cpu.max", "15000 10000"),
+            ("task/cpu.max", "15000 10000"),
             ("cpu.weight", "59"),
             ("memory.max", &memory),
             ("memory.swap.max", "0"),
@@ -40,16 +40,18 @@ fn limits_are_set_in_the_kernel_while_a_task_runs() {
     for (file, value) in wanted {
         assert_eq!(runner.group_file("a.1", file).as_deref(), Some(*value), "{file}");
     }
-    // And the stub with its task are what they hold for; but for the cpu quota of v1, which is the task's alone.
-    for group in runner.groups() {
-        let members = std::fs::read_to_string(group.join("a.1/cgroup.procs")).unwrap();
-        let alone = group.join("a.1/cpu.cfs_quota_us").exists();
+    // And the stub with its task are what they hold for; but for the quota of processor time, which is the task's alone.
+    let is_held = |list: &Path, alone: bool| {
+        let members = std::fs::read_to_string(list).unwrap();
         let has_stub = members.lines().any(|pid| pid == stub);
-        assert_eq!(
-            (members.lines().count(), has_stub),
-            if alone { (1, false) } else { (2, true) },
-            "{members}"
-        );
+        let expected = if alone { (1, false) } else { (2, true) };
+        assert_eq!((members.lines().count(), has_stub), expected, "{}: {members}", list.display());
+    };
+    for group in runner.groups() {
+        is_held(&group.join("a.1/cgroup.procs"), group.join("a.1/cpu.cfs_quota_us").exists());
+    }
+    if unified() {
+        is_held(&runner.groups()[0].join("a.1/task/cgroup.threads"), true);
     }
 }
 
@@ -105,24 +107,29 @@ fn a_task_cannot_use_more_cpu_time_than_its_limit() {
 #[test]
 fn a_stranger_in_a_tasks_group_is_killed_and_does_not_hold_its_end_up() {
     let mut runner = TestRunner::new();
-    let start = runner.script("a.1", "sleep 1000");
-    runner.start(start);
-    runner.started("a.1");
-    let groups: Vec<PathBuf> = runner.groups().iter().map(|group| group.join("a.1")).collect();
-    let mut stranger = joining(&groups, "sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-    let pid = stranger.id().to_string();
-    wait_for("the stranger to join", || {
-        let joined = |group: &PathBuf| {
-            std::fs::read_to_string(group.join("cgroup.procs"))
-                .is_ok_and(|list| list.lines().any(|l| l == pid))
-        };
-        groups.iter().all(joined).then_some(())
-    });
-    runner.send(&Request::Stop { id: "a.1".into(), grace_ms: 0 });
-    assert_eq!(runner.end("a.1").cause, Cause::Signal(9));
-    assert!(!alive(stranger.id() as i32));
-    stranger.wait().unwrap();
-    assert!(groups.iter().all(|group| !group.exists()));
+    // On v2 beside the stub, and among the task's processes.
+    let places: &[(&str, &str)] = if unified() { &[("a.1", ""), ("b.1", "task")] } else { &[("a.1", "")] };
+    for (id, within) in places {
+        let start = runner.script(id, "sleep 1000");
+        runner.start(start);
+        runner.started(id);
+        let groups: Vec<PathBuf> = runner.groups().iter().map(|group| group.join(id)).collect();
+        let joined: Vec<PathBuf> = groups.iter().map(|group| group.join(within)).collect();
+        let mut stranger = joining(&joined, "sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let pid = stranger.id().to_string();
+        wait_for("the stranger to join", || {
+            let lists = |group: &PathBuf| {
+                std::fs::read_to_string(group.join("cgroup.procs"))
+                    .is_ok_and(|list| list.lines().any(|l| l == pid))
+            };
+            groups.iter().all(lists).then_some(())
+        });
+        runner.send(&Request::Stop { id: (*id).to_owned(), grace_ms: 0 });
+        assert_eq!(runner.end(id).cause, Cause::Signal(9));
+        assert!(!alive(stranger.id() as i32));
+        stranger.wait().unwrap();
+        assert!(groups.iter().all(|group| !group.exists()));
+    }
 }
 
 #[test]
@@ -143,6 +150,24 @@ fn groups_can_be_had_while_other_runners_take_theirs_away() {
             });
         }
     });
+}
+
+/// That one has no part of the task's own, and an upgrade keeps what runs.
+#[test]
+fn an_attempt_of_v2_that_an_earlier_build_has_started_loses_its_quota_and_is_removed_too() {
+    if !unified() {
+        return;
+    }
+    let runner = TestRunner::new();
+    let earlier = runner.groups()[0].join("a.1");
+    std::fs::create_dir(&earlier).unwrap();
+    std::fs::write(earlier.join("cpu.max"), "1000 20000").unwrap();
+    let state = runner.path("state").canonicalize().unwrap();
+    let group = Cgroups::prepare(&state).unwrap().group("a.1");
+    group.kill();
+    assert_eq!(runner.group_file("a.1", "cpu.max").as_deref(), Some("max 20000"));
+    group.remove().unwrap();
+    assert!(!earlier.exists());
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod support;
 
 use shoal_container::deadline::{DeadlinePage, boottime_ms, boottime_ns};
 use shoal_container::protocol::{Cause, Limits, Request};
-use support::groups::unified;
+use support::crowd::lateness_ms;
 use support::{TestRunner, alive, slowness, wait_for};
 
 /// What the promises allow between a deadline and the last sign of life.
@@ -152,29 +152,11 @@ fn a_deadline_that_is_not_advanced_kills_in_time_even_when_the_runner_is_stopped
     }
 }
 
-/// Fifty processes want all of a twentieth of a core. On v1 the stub is not in that quota, and needs nobody; on v2 it is, and gets its turn late: there it is the
-/// runner that is in time.
+/// The stub is not in their quota of processor time, so it needs neither their turn nor the runner's help.
 #[test]
 fn a_crowd_of_busy_processes_does_not_outlive_its_deadline() {
     let mut runner = TestRunner::new();
-    let page = DeadlinePage::create(&runner.path("deadline-of-a")).unwrap();
-    // All of them must have begun by then, on a busy machine too.
-    page.advance_to(boottime_ns() + 8_000_000_000 * slowness());
-    let mut start = runner.script("a.1", support::CROWD);
-    start.limits = Limits { cpu_milli: 50, ..start.limits };
-    start.deadline_page = runner.path("deadline-of-a");
-    runner.start(start);
-    let stub = runner.started("a.1");
-    runner.log_contains("a.1", "ready");
-    if !unified() {
-        runner.signal(rustix::process::Signal::STOP);
-    }
-    wait_for("the stub to die", || (!alive(stub)).then_some(()));
-    assert!(boottime_ns() >= page.read(), "died before its deadline");
-    let late = boottime_ns().saturating_sub(page.read()) / 1_000_000;
-    runner.signal(rustix::process::Signal::CONT);
-    let cause = runner.end("a.1").cause;
-    assert!(matches!(&cause, Cause::Vanished(why) if why.contains("deadline")), "{cause:?}");
+    let late = lateness_ms(&mut runner, "a.1");
     assert!(late < DEADLINE_SLACK_MS * slowness(), "{late} ms past the deadline");
 }
 

@@ -7,7 +7,9 @@ use rustix::process::Signal;
 use shoal_container::protocol::{Cause, Request, Root, User};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use support::{TestRunner, alive, spawn_as, spawn_with_ids, wait_for};
+use support::crowd::lateness_ms;
+use support::groups::{Service, unified};
+use support::{TestRunner, alive, slowness, spawn_as, spawn_with_ids, wait_for};
 
 /// Nobody else's on any machine of ours: not in /etc/passwd, nor in /etc/subuid.
 const USER: u32 = 54_323;
@@ -66,6 +68,36 @@ fn what_is_not_enforced_is_said() {
             assert!(runner.unenforced.iter().any(|it| it == word), "{word} in {:?}", runner.unenforced);
         }
     }
+}
+
+#[test]
+fn in_a_group_that_was_delegated_to_the_user_limits_hold_and_the_stub_is_in_time() {
+    if !unified() {
+        println!("skipped: on cgroup v1 nothing is delegated");
+        return;
+    }
+    let service = Service::new("rootless");
+    service.delegate_to(USER);
+    let mut runner = TestRunner::of_user_in(&service, USER);
+    for word in ["memory", "cpu", "pids"] {
+        assert!(runner.unenforced.iter().all(|it| it != word), "{word} in {:?}", runner.unenforced);
+    }
+    let start = runner.script("t.1", "sleep 1000");
+    runner.start(start);
+    let stub = runner.started("t.1").to_string();
+    for (file, value) in [("task/cpu.max", "10000 10000"), ("memory.max", "67108864"), ("pids.max", "65")] {
+        assert_eq!(runner.group_file("t.1", file).as_deref(), Some(value), "{file}");
+    }
+    assert_eq!(runner.group_file("t.1", "cgroup.threads").as_deref(), Some(stub.as_str()));
+    assert_eq!(runner.group_file("t.1", "cgroup.procs").unwrap().lines().count(), 2);
+    let late = lateness_ms(&mut runner, "t.2");
+    assert!(late < 250 * slowness(), "{late} ms past the deadline");
+    let big = runner.script("t.3", "tail /dev/zero; exit 3");
+    let end = runner.run(big);
+    assert_eq!((end.cause, end.oom_killed), (Cause::Signal(9), true));
+    runner.send(&Request::Shutdown);
+    assert!(runner.join().success());
+    assert_eq!(runner.groups(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

@@ -33,8 +33,10 @@ impl Group {
 
     /// What is left for the task to join; `None` where there is nothing.
     pub fn task_join(&self) -> Result<Option<TaskJoin>, CgroupError> {
-        let Some(parent) = self.parents.of_task() else { return Ok(None) };
-        let path = parent.join(&self.id).join("tasks");
+        let of_v1 = || Some(self.parents.of_task()?.join(&self.id).join("tasks"));
+        // v2 as well moves one thread without that lock.
+        let of_v2 = self.tasks_own().map(|dir| dir.join("cgroup.threads"));
+        let Some(path) = of_v2.or_else(of_v1) else { return Ok(None) };
         Ok(Some(TaskJoin { tasks: file::open_to_write(&path)?, path }))
     }
 }

@@ -36,12 +36,12 @@ impl Parents {
     }
 
     /// Those that the stub is a member of. Not of cpu where that is a hierarchy of its own (v1): the quota is the task's alone, or the stub, which keeps the
-    /// deadline, would wait for it behind the task's own processes.
+    /// deadline, would wait for it behind the task's own processes. On v2 the quota is on a group within (`Group::tasks_own`).
     pub(super) fn of_stub(&self) -> impl Iterator<Item = &PathBuf> {
         self.directories().filter(|dir| !self.is_tasks_alone(dir))
     }
 
-    /// The directory that only the task is in.
+    /// Of v1, the directory that only the task is in.
     pub(super) fn of_task(&self) -> Option<&PathBuf> {
         self.directories().find(|dir| self.is_tasks_alone(dir))
     }

@@ -18,6 +18,9 @@ const QUOTA_US_MIN: u64 = 1_000;
 const SHARES: (u64, u64) = (2, 262_144);
 /// Bounds of `cpu.weight`.
 const WEIGHT: (u64, u64) = (1, 10_000);
+/// On v2 no attempt weighs less than one of a whole core: its stub, which keeps the deadline, and the ends of what it kills then are weighed with it against
+/// the attempts beside it, and with the weight of a twentieth of a core they took twice as long. More than its quota a task does not get by that.
+const WEIGHT_MILLI_MIN: u64 = 1000;
 /// Limits are kept in whole pages.
 const PAGE_BYTES: u64 = 4096;
 /// The stub is a member of its attempt's group and must not cost the task a process.
@@ -54,9 +57,9 @@ impl Group {
 
     fn limit_cpu(&self, milli: u64) -> Result<(), CgroupError> {
         let (quota, period) = quota_and_period_us(milli);
-        if self.is_v2() {
-            set(&self.cpu("cpu.max"), &format!("{quota} {period}"))?;
-            return set(&self.cpu("cpu.weight"), &weight(milli).to_string());
+        if let Some(own) = self.tasks_own() {
+            set(&own.join("cpu.max"), &format!("{quota} {period}"))?;
+            return set(&self.cpu("cpu.weight"), &weight(milli.max(WEIGHT_MILLI_MIN)).to_string());
         }
         set(&self.cpu("cpu.cfs_period_us"), &period.to_string())?;
         set(&self.cpu("cpu.cfs_quota_us"), &quota.to_string())?;

@@ -1,5 +1,6 @@
 //! Limits and accounting of attempts: one group for each, `shoal/HASH/ID` in every hierarchy that carries the memory, cpu or
-//! pids controller, where HASH stands for the runner's state directory, so that several nodes share a machine.
+//! pids controller, where HASH stands for the runner's state directory, so that several nodes share a machine. The quota of processor time is not the
+//! stub's: on v1 the stub is left out of the cpu hierarchy, on v2 the task has a group of its own in the attempt's (`shoal/HASH/ID/task`).
 //!
 //! cgroups-rs gives the layout of v1. Everything else is our own few lines: its setters drop errors or differ by version, open each
 //! file twice to set it and read it back (which costs a start 60 us more than one descriptor does), and an unlimited task is worse than none.
@@ -92,7 +93,7 @@ impl Group {
         for dir in self.directories() {
             std::fs::create_dir(&dir).map_err(|e| CgroupError::file("make", &dir, e))?;
         }
-        Ok(())
+        if self.tasks_own().is_some() { unified::split(&self.parents.cpu.join(&self.id)) } else { Ok(()) }
     }
 
     /// Whether a process is in it.
@@ -126,7 +127,9 @@ impl Group {
 
     /// Removes the directories that exist. An error means that one is still populated: ask again later.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        for dir in self.everywhere() {
+        // Innermost first, and whatever controllers this runner has: the one that made it may have had more.
+        let inner = self.directories().filter(|_| self.is_v2()).map(|dir| dir.join(unified::TASK));
+        for dir in inner.chain(self.everywhere()) {
             match std::fs::remove_dir(&dir) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -154,6 +157,11 @@ impl Group {
     /// All that an attempt may have.
     fn everywhere(&self) -> impl Iterator<Item = PathBuf> {
         self.directories().chain(self.parents.io.iter().map(|parent| parent.join(&self.id)))
+    }
+
+    /// On v2 the group in this one that has the quota of processor time and holds the task without its stub; none where cpu is not limited.
+    fn tasks_own(&self) -> Option<PathBuf> {
+        (self.is_v2() && layout::is_there(&self.parents.cpu)).then(|| self.cpu(unified::TASK))
     }
 
     fn is_v2(&self) -> bool {

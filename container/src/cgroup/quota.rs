@@ -2,6 +2,7 @@
 //! 6.18 stops it right there when its group has used its quota up, which a group may overdraw by seconds; older ones stop it anywhere. So
 //! a group whose processes were killed loses its quota: nothing in it executes anything of its own any more.
 
+use super::layout::is_there;
 use super::{Group, file};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,10 +39,13 @@ impl CpuQuota {
 impl Group {
     /// Its quota; `None` where cpu is not limited.
     pub fn cpu_quota(&self) -> Option<CpuQuota> {
-        if self.parents.cpu.as_os_str().is_empty() {
+        if !is_there(&self.parents.cpu) {
             return None;
         }
         let (name, unlimited) = if self.is_v2() { ("cpu.max", "max") } else { ("cpu.cfs_quota_us", "-1") };
-        Some(CpuQuota { file: file::open_to_change(&self.cpu(name)).ok()?, unlimited })
+        let of_task = self.tasks_own().and_then(|own| file::open_to_change(&own.join(name)).ok());
+        // An attempt of v2 that an earlier build has started has it on the group itself.
+        let file = of_task.or_else(|| file::open_to_change(&self.cpu(name)).ok())?;
+        Some(CpuQuota { file, unlimited })
     }
 }

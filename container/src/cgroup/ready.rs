@@ -3,7 +3,7 @@
 //! to the next: no process, no kill for lack of memory, no lifted quota, little memory (what was read from files stays charged for a while; the kernel takes it
 //! back when it is needed). Its limits were read back when they were set, and only root can have changed them.
 //!
-//! v2 has one directory instead of three, and no renaming.
+//! v2 has two directories instead of three, and no renaming.
 
 use super::file::count;
 use super::{CgroupError, CpuQuota, Group, OomWatch, TaskJoin, file};

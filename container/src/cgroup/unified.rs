@@ -12,6 +12,8 @@ const MOUNT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// Where processes go that stand in a group which is to hand controllers down.
 const LEAF: &str = "shoal-host";
+/// The part of an attempt's group that has its quota of processor time, and holds all but the stub.
+pub const TASK: &str = "task";
 /// How systemd marks a group that it leaves to a service (`Delegate=yes`): as root, and since 254 for everybody.
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 /// Other runners that would have to end, or processes to be forked, in just these moments.
@@ -108,6 +110,19 @@ pub fn hand_down_io(parent: &Path) {
     for dir in above.into_iter().rev() {
         let _ = write(&dir.join("cgroup.subtree_control"), "+io");
     }
+}
+
+/// Gives an attempt's group, which must be empty still, a part with a quota of processor time of its own.
+///
+/// A part of the threaded kind: what memory, processes and the disk count stays one group, that of the whole attempt, in which a process may stand
+/// beside the part. (Two parts of the usual kind, one for the stub and one for the task, would be a third directory for each start. And in
+/// the group itself the stub competes with all of the task as one, where its niceness counts.) So `cgroup.procs` of the group lists
+/// both, and `cgroup.kill` ends both; the part has no such list, only `cgroup.threads`.
+pub fn split(group: &Path) -> Result<(), CgroupError> {
+    write(&group.join("cgroup.subtree_control"), "+cpu")?;
+    let part = group.join(TASK);
+    std::fs::create_dir(&part).map_err(|e| CgroupError::file("make", &part, e))?;
+    write(&part.join("cgroup.type"), "threaded")
 }
 
 /// Moves the processes of a group into its leaf.

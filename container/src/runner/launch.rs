@@ -24,7 +24,7 @@ const ID_BYTES_MAX: usize = 100;
 const ATTEMPTS_MAX: usize = 100_000;
 /// The stub itself lives in the task's memory limit; half of this is enough for it and a small program.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// What a container's processes do not share with the host. The cgroup namespace is made by the stub, once it has joined its group,
+/// What a container's processes do not share with the host. The cgroup namespace is made by who joins the innermost group, once it has,
 /// and the user and network namespaces are its slot's.
 const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
 

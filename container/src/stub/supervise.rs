@@ -46,8 +46,8 @@ pub fn run<'a>(job: &'a Job<'a>, groups: &Groups<'a>) -> Result<Infallible, Setu
     let main = unsafe { sys::fork_sharing(&mut child) }.step("fork the task")?;
     drop(output_end);
     failpoint!("stub.forked");
-    // It has little to do, and that must be done in time on a busy machine too: to end the container at its deadline. On v2, where it shares the task's quota, it
-    // would else hear of it seconds late beside a hundred busy processes. Without the privilege it waits for its turn like anybody.
+    // It has little to do, and that must be done in time on a busy machine too: to end the container at its deadline. On v2 it stands in one
+    // group beside all of the task, and so before it; what limits the task's processor time does not limit the stub. Without the privilege it waits for its turn like anybody.
     let _ = rustix::process::setpriority_process(None, FIRST);
     let reduced = privileges::reduce_stub(job);
     if failure.is_none() {

@@ -68,6 +68,17 @@ impl Service {
         }
     }
 
+    /// Leaves it to a user, as a user's own manager does with `Delegate=yes`.
+    pub fn delegate_to(&self, uid: u32) {
+        for group in &self.groups {
+            for name in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                std::os::unix::fs::chown(group.join(name), Some(uid), Some(uid)).unwrap();
+            }
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(group, "user.delegate", b"1", flags).unwrap();
+        }
+    }
+
     /// Starts a process in it.
     pub fn process(&mut self, program: &str, arguments: &[&str]) -> u32 {
         let child = joining(&self.groups, program).args(arguments).stdin(Stdio::null()).spawn().unwrap();

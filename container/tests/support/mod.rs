@@ -1,9 +1,10 @@
 //! A runner of one test's own: a real process, driven over its socket by a small blocking client. It kills nothing but what it started.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod crowd;
 pub mod groups;
 
-use groups::{hierarchies, joining};
+use groups::{Service, hierarchies, joining};
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::policy::Policy;
 use shoal_container::protocol::{
@@ -21,10 +22,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The default search path of test tasks.
 pub const PATH: &str = "/bin";
-
-/// Fifty processes that all want a whole core from when `ready` is written. Until then they wait, or the first of them would keep the last from being made.
-pub const CROWD: &str = "mkfifo /tmp/go; for i in $(seq 50); do (read go </tmp/go; while :; do :; done) & done; \
-     : >/tmp/go; echo ready; wait";
 
 /// How many times slower than usual this machine is, which lengthens all that depends on its speed: 1, unless whoever runs the tests
 /// knows better (an emulated machine).
@@ -75,6 +72,16 @@ impl TestRunner {
             give_to(uid, dir);
             spawn_as(uid, dir, arguments)
         })
+    }
+
+    /// The same, from its start a member of a group that was delegated to the user.
+    pub fn of_user_in(service: &Service, uid: u32) -> TestRunner {
+        let mut runner = TestRunner::with_spawn(Some(uid), |dir| {
+            give_to(uid, dir);
+            spawn_as_in(&service.groups, uid, dir)
+        });
+        runner.below = service.name.clone();
+        runner
     }
 
     /// One of a user whom /etc/subuid and /etc/subgid give ids, in a mount namespace in which they do.
@@ -413,6 +420,25 @@ pub fn spawn_as(uid: u32, dir: &Path, arguments: &[&str]) -> Child {
         .gid(uid)
         .spawn()
         .unwrap()
+}
+
+/// The same in these groups, which the user could not move it into: it waits until it was moved.
+fn spawn_as_in(groups: &[PathBuf], uid: u32, dir: &Path) -> Child {
+    use std::os::unix::process::CommandExt;
+    let mut child = Command::new("sh")
+        .args(["-c", "read go; exec \"$0\" \"$@\" </dev/null"])
+        .arg(reachable_runner())
+        .args(runner_arguments(dir))
+        .stdin(Stdio::piped())
+        .uid(uid)
+        .gid(uid)
+        .spawn()
+        .unwrap();
+    for group in groups {
+        std::fs::write(group.join("cgroup.procs"), child.id().to_string()).unwrap();
+    }
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    child
 }
 
 /// The runner program where every user may execute it.
