@@ -117,9 +117,9 @@ impl SimNode {
         if setup.choice != Choice::Plan {
             let (strawman, kind) = strawman(setup, proposer.clone(), ended);
             work.spawn(strawman.run(follow, events_inbox, stop));
-            // The stand-in ends when nobody can speak to it; a strawman has no use for it.
+            // The stand-in and the keeper end when nobody can speak to them any more; a strawman has nothing to say.
             work.spawn(async move {
-                let _keep = (entries, runner);
+                let _keep = (entries, runner, fenced, unfit);
                 std::future::pending().await
             });
             return Ok(SimNode { proposer, kind });
