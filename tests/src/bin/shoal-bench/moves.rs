@@ -24,13 +24,13 @@ pub struct MovesArguments {
     #[arg(long, value_delimiter = ',', default_value = "1,3,10,50")]
     nodes: Vec<usize>,
     /// Tasks of each measurement of moves
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 4000)]
     tasks: usize,
     /// Tasks that a node has room for
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 64)]
     slots: usize,
     /// Milliseconds that a task takes, half of it less or more; each a measurement of its own
-    #[arg(long, value_delimiter = ',', default_value = "0,50")]
+    #[arg(long, value_delimiter = ',', default_value = "0")]
     task_ms: Vec<u64>,
     /// Rounds of each measurement; the median is shown
     #[arg(long, default_value_t = 3)]
@@ -42,7 +42,7 @@ pub struct MovesArguments {
     #[arg(long, default_value_t = 50)]
     rivals: usize,
     /// Tasks of it
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 1000)]
     rival_tasks: usize,
     /// Tasks that each of its nodes has room for
     #[arg(long, default_value_t = 2)]
