@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build release test failpoints test-v2 bench bench-launch demo lint clean
+.PHONY: help setup build release test failpoints test-v2 bench bench-launch bench-moves demo lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,9 @@ test-v2: setup ## Run the container tests on cgroup v2 alone, in a virtual machi
 
 bench: release ## Measure throughput, latency and memory on this machine and print a table
 	@tools/bench
+
+bench-moves: release ## Steals and finishes a second of up to 50 nodes without containers, and lost steals, on a real etcd
+	@tools/bench-moves
 
 bench-launch: setup ## Compare a start with bare fork and exec, crun and runc
 	@tools/cargo build --workspace --bins --example launch --release --locked

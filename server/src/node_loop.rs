@@ -15,6 +15,7 @@ use crate::journal;
 use crate::propose::Proposer;
 use crate::runner::{Runner, Said};
 use crate::seam::TaskChanged;
+use futures::FutureExt;
 use shoal_core::event::{Action, Event};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::node::Node;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use insight::{Ask, LoopInsight};
@@ -42,6 +44,14 @@ const CLAIM_RETRY: Duration = Duration::from_millis(200);
 const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// Events of one kind handled in a row before the others are looked at again.
 const BURST: usize = 256;
+
+/// A plan is followed by this many times of what it took without another, while events go on being heard and carried out: so planning takes
+/// at most a fifth of the loop's time however many nodes there are and however fast the store changes, and the next plan knows more.
+const REST_FACTOR: u32 = 4;
+/// Shorter rests are not taken: a timer is no finer.
+const REST_MIN: Duration = Duration::from_millis(1);
+/// No rest is longer than this: what a free slot waits at most.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// What the loop talks to.
 pub struct Ports {
@@ -109,6 +119,10 @@ pub struct NodeLoop {
     work: JoinSet<Done>,
     actions: Vec<Action>,
     wake: Option<BootMs>,
+    /// No plan is made before this.
+    rest_until: Instant,
+    /// Something has happened since the last plan.
+    owed: bool,
 }
 
 impl NodeLoop {
@@ -125,6 +139,8 @@ impl NodeLoop {
             work: JoinSet::new(),
             actions: Vec::new(),
             wake: None,
+            rest_until: Instant::now(),
+            owed: false,
         }
     }
 
@@ -143,6 +159,7 @@ impl NodeLoop {
             let mut joined = None;
             let mut resync = false;
             let wake = sleep_until(self.wake);
+            let rest = tokio::time::sleep_until(self.rest_until);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 item = follow.next() => followed = Some(item),
@@ -152,12 +169,15 @@ impl NodeLoop {
                 n = ears.events.recv_many(&mut events, BURST) => anyhow::ensure!(n > 0, "lease keeper ended"),
                 n = ears.asks.recv_many(&mut asks, BURST) => anyhow::ensure!(n > 0, "API ended"),
                 () = wake => self.wake = None,
+                () = rest, if self.owed => {}
                 _ = reconcile.tick() => resync = true,
             }
             if resync {
                 follow.resync();
             }
-            if let Some(item) = followed {
+            // All that has come, so that a plan is made of the newest view there is.
+            for _ in 0..BURST {
+                let Some(item) = followed.take().or_else(|| follow.next().now_or_never()) else { break };
                 self.follow(item);
             }
             while let Some(done) = joined {
@@ -176,7 +196,11 @@ impl NodeLoop {
             for event in events.drain(..) {
                 self.hear(event);
             }
-            self.decide().await?;
+            self.carry_out().await?;
+            self.owed = Instant::now() < self.rest_until;
+            if !self.owed {
+                self.decide().await?;
+            }
             for ask in asks.drain(..) {
                 ask(&self.node, &self.index);
             }

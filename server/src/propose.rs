@@ -9,7 +9,7 @@ mod settle;
 use crate::seam::{self, ProposeError};
 use async_trait::async_trait;
 use settle::Settle;
-use shoal_core::batch::Batcher;
+use shoal_core::batch::{Batcher, GATHER_MS};
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::task::Task;
 use shoal_core::transition::Transition;
@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 const QUEUE_LEN: usize = 4096;
 /// Beyond its deadline a proposal that is being decided has this long to say how that went.
 const TURN_SLACK: Duration = Duration::from_millis(500);
+/// Proposals gather for no longer than this.
+const GATHER: Duration = Duration::from_millis(GATHER_MS);
 /// A record's assumed size where only its proposal is known.
 const BYTES_GUESS: usize = 2048;
 
@@ -143,6 +145,8 @@ async fn run(
     let mut batcher = Batcher::default();
     let mut in_flight: JoinSet<Vec<TaskId>> = JoinSet::new();
     let mut taken = Vec::new();
+    // When what waits has waited long enough.
+    let mut hurry_at = Instant::now();
     loop {
         let mut returned = None;
         tokio::select! {
@@ -150,17 +154,32 @@ async fn run(
             () = stop.cancelled() => return Ok(()),
             Some(done) = in_flight.join_next() => returned = Some(done?),
             count = inbox.recv_many(&mut taken, QUEUE_LEN) => if count == 0 { return Ok(()) },
+            () = tokio::time::sleep_until(hurry_at), if batcher.can_hurry() => {}
+        }
+        // Those who propose together are a task each: let them all, or the first would leave alone and the others behind it.
+        tokio::task::yield_now().await;
+        while let Ok(proposal) = inbox.try_recv() {
+            taken.push(proposal);
         }
         if let Some(tasks) = returned {
             batcher.returned(tasks);
         }
+        if batcher.pending_len() == 0 {
+            hurry_at = Instant::now() + GATHER;
+        }
         for proposal in taken.drain(..) {
             batcher.push(proposal.task, BYTES_GUESS, proposal);
         }
-        while let Some(batch) = batcher.next_batch() {
+        let hurry = hurry_at <= Instant::now();
+        while let Some(batch) = if hurry { batcher.next_batch_now() } else { batcher.next_batch() } {
+            hurry_at = Instant::now() + GATHER;
             let settle = settle.clone();
             let proposals = batch.into_iter().map(|(_, proposal)| proposal).collect();
             in_flight.spawn(async move { settle.batch(proposals).await });
+        }
+        if hurry {
+            // What is left waits for moves of its own tasks; or no more may be in flight.
+            hurry_at = Instant::now() + GATHER;
         }
     }
 }

@@ -59,11 +59,22 @@ pub enum Said {
     Ended(String, End),
 }
 
-enum Command {
+/// What the rest of the server wants of the runner. Public for whoever stands in for one ([`Runner::stand_in`]).
+pub enum Command {
+    /// Start an attempt.
     Start(Box<Start>),
-    Stop { id: String, grace_ms: u64 },
+    /// End an attempt: SIGTERM, then SIGKILL after the grace.
+    Stop {
+        /// Which.
+        id: String,
+        /// Between the two.
+        grace_ms: u64,
+    },
+    /// The attempt's end is recorded.
     Forget(String),
+    /// Kill everything, and answer when nothing is left alive.
     KillAll(oneshot::Sender<()>),
+    /// About an image.
     Image(images::Ask),
 }
 
@@ -98,6 +109,12 @@ impl Runner {
             unenforced: Vec::new(),
         };
         (Runner { commands }, client.run(inbox, stop))
+    }
+
+    /// A runner without a client: who holds the receiver carries the commands out. For benchmarks, in which no container is started.
+    pub fn stand_in() -> (Runner, mpsc::Receiver<Command>) {
+        let (commands, inbox) = mpsc::channel(QUEUE_LEN);
+        (Runner { commands }, inbox)
     }
 
     /// Starts an attempt.

@@ -18,6 +18,7 @@ use shoal_store::key::Key;
 use shoal_store::list_watch::FollowItem;
 use shoal_store::port::Change;
 use shoal_store::record;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 impl NodeLoop {
@@ -31,8 +32,18 @@ impl NodeLoop {
 
     /// Lets the core decide and carries everything out.
     pub(super) async fn decide(&mut self) -> anyhow::Result<()> {
-        self.node.decide(clock::boot(), &mut self.actions);
+        let begin = Instant::now();
         self.wake = None;
+        self.node.decide(clock::boot(), &mut self.actions);
+        let rest = (begin.elapsed() * super::REST_FACTOR).min(super::REST_MAX);
+        if rest >= super::REST_MIN {
+            self.rest_until = Instant::now() + rest;
+        }
+        self.carry_out().await
+    }
+
+    /// Does what the core wants done.
+    pub(super) async fn carry_out(&mut self) -> anyhow::Result<()> {
         for action in std::mem::take(&mut self.actions) {
             self.act(action).await?;
         }

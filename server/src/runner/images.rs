@@ -21,8 +21,10 @@ pub enum UnpackError {
 }
 
 /// One request.
-pub(super) enum Ask {
+pub enum Ask {
+    /// Unpack an archive, or find its image there.
     Unpack(Unpack, oneshot::Sender<Outcome>),
+    /// Remove the image of this digest; answered with why it could not be.
     Remove(String, oneshot::Sender<Option<String>>),
 }
 

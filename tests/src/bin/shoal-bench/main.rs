@@ -1,13 +1,14 @@
-//! The measurements of `docs/benchmarks.md`: throughput, latency, cost in the store, memory, and a long queue. Not a test: it asserts nothing
+//! The measurements of `docs/benchmarks.md`: throughput, latency, cost in the store, memory, a long queue, and moves without containers. Not a test: it asserts nothing
 //! about speed. Prints a table with medians, the machine, its load and the commit.
 
 mod figures;
 mod latency;
 mod long_queue;
+mod moves;
 mod throughput;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use figures::Figures;
 use std::process::ExitCode;
 
@@ -31,8 +32,17 @@ struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     queued: usize,
     /// The commit that is measured, for the table
-    #[arg(long, default_value = "unknown")]
+    #[arg(long, default_value = "unknown", global = true)]
     commit: String,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// Measurements that a plain call leaves out
+#[derive(Debug, Subcommand)]
+enum Instead {
+    /// Steals and finishes a second of up to 50 nodes without containers, beside a client that only writes; and lost steals beside other choices
+    Moves(moves::MovesArguments),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +76,10 @@ fn main() -> ExitCode {
 async fn measure(arguments: &Arguments) -> Result<Figures> {
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut figures = Figures::begin(&arguments.commit);
+    if let Some(Instead::Moves(arguments)) = &arguments.instead {
+        moves::measure(&mut figures, arguments).await?;
+        return Ok(figures);
+    }
     if wanted(Part::Latency) {
         latency::measure(&mut figures).await?;
     }
