@@ -26,6 +26,11 @@ impl Tick {
         self.0 == 0
     }
 
+    /// Seconds since the beginning, give or take a step.
+    pub fn seconds(self) -> u64 {
+        self.0.saturating_mul(TICK_S)
+    }
+
     /// Seconds since `earlier`, give or take a step; 0 when that is later.
     pub fn seconds_since(self, earlier: Tick) -> u64 {
         self.0.saturating_sub(earlier.0).saturating_mul(TICK_S)

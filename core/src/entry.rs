@@ -3,11 +3,12 @@
 //! Persisted (see `shoal_store::record`): only add fields, with a default.
 
 use crate::clock::Tick;
-use crate::features::Features;
-use crate::id::NodeId;
+use crate::counts::Counts;
+use crate::features::{self, Features};
+use crate::limit;
 use crate::priority::Priority;
 use crate::resources::Resources;
-use crate::spec::Unknown;
+use crate::spec::{GangPart, Unknown};
 use crate::task::{Task, TaskState};
 use serde::{Deserialize, Serialize};
 
@@ -27,12 +28,24 @@ pub struct QueueEntry {
     /// When it was submitted, by the cluster's clock.
     #[serde(default, skip_serializing_if = "Tick::is_zero")]
     pub tick: Tick,
-    /// Seconds that it is expected to take; 0 is nothing known.
-    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
-    pub expected_s: u32,
     /// Somebody wants it not to start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Its nodes, where it takes several at once; empty is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartEntry>,
+    /// What it takes of what is counted, on each node.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
+    /// It takes its nodes for itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// Seconds after its start at which it is surely dead; 0 is never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub limit_s: u32,
+    /// Seconds that it probably takes; 0 is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expected_s: u32,
     /// The attempt that is queued; counts from 1.
     pub attempt: u32,
     /// The store revision at which the task was submitted; absent in the entry that the submission itself writes.
@@ -46,19 +59,56 @@ pub struct QueueEntry {
     pub unknown: Unknown,
 }
 
-/// Under `/task/status/running/NODE/UUID`.
+/// Some of the nodes that a task takes at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartEntry {
+    /// How many.
+    pub nodes: u32,
+    /// What each must offer beside what the task needs anyway.
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub needs: Features,
+}
+
+/// Under `/task/status/offered/UUID/NODE`, attached to the node's lease: the node keeps room for a task of several nodes, until all of them do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfferEntry {
+    /// For which attempt.
+    pub attempt: u32,
+    /// What it keeps.
+    pub resources: Resources,
+    /// What it keeps of what is counted.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Under `/task/status/running/NODE/UUID`: one for each node of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEntry {
     /// Which attempt runs; counts from 1.
     pub attempt: u32,
     /// What it holds of its node.
     pub resources: Resources,
-    /// Seconds that it was expected to take when it was submitted; 0 is nothing known.
-    #[serde(default, skip_serializing_if = "crate::spec::is_zero")]
-    pub expected_s: u32,
-    /// Somebody asked for its end.
+    /// Somebody asked for its end, or another member's end has decided it.
     #[serde(default)]
     pub cancel: bool,
+    /// What it holds of what is counted.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
+    /// It holds all of its node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// When it was taken, by the cluster's clock.
+    #[serde(default, skip_serializing_if = "Tick::is_zero")]
+    pub tick: Tick,
+    /// Seconds after that at which it is surely dead; 0 is never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub limit_s: u32,
+    /// Seconds that it probably takes; 0 is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expected_s: u32,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -81,8 +131,8 @@ pub struct EndEntry {
 pub enum StatusEntry {
     /// It waits.
     Queued(QueueEntry),
-    /// It runs on a node.
-    Running(NodeId, RunEntry),
+    /// It runs: the same on each of its nodes.
+    Running(RunEntry),
     /// It has ended.
     Ended(EndEntry),
 }
@@ -100,28 +150,51 @@ impl StatusEntry {
                 needs: Features::needed_by(&task.spec),
                 priority: task.priority(),
                 tick: task.tick,
-                expected_s: task.expected_s,
                 held: task.hold.is_some(),
+                parts: task.spec.parts.iter().map(PartEntry::of).collect(),
+                counts: task.spec.counts.clone(),
+                exclusive: task.spec.exclusive,
+                limit_s: task.spec.limit_s(),
+                expected_s: task.expected_s,
                 attempt: task.attempt,
                 order: created,
                 seq: task.seq,
                 unknown: Unknown::new(),
             }),
-            TaskState::Running { node, cancel } => StatusEntry::Running(
-                *node,
-                RunEntry {
-                    attempt: task.attempt,
-                    resources: task.spec.resources,
-                    expected_s: task.expected_s,
-                    cancel: cancel.is_some(),
-                    unknown: Unknown::new(),
-                },
-            ),
+            TaskState::Running { .. } => StatusEntry::Running(RunEntry {
+                attempt: task.attempt,
+                resources: task.spec.resources,
+                cancel: task.is_stopping(),
+                counts: task.spec.counts.clone(),
+                exclusive: task.spec.exclusive,
+                tick: task.attempts.last().map(|attempt| attempt.tick).unwrap_or_default(),
+                limit_s: task.spec.limit_s(),
+                expected_s: task.expected_s,
+                unknown: Unknown::new(),
+            }),
             TaskState::Complete { exit } => ended(exit.to_string()),
             TaskState::Canceled { cancel } => ended(cancel.reason.clone()),
             TaskState::Failed { failure } => ended(failure.message.clone()),
         }
     }
+}
+
+impl PartEntry {
+    fn of(part: &GangPart) -> PartEntry {
+        let has = part.labels.iter().map(|label| features::label(label)).collect();
+        PartEntry { nodes: part.nodes, needs: Features { has, ..Features::default() } }
+    }
+}
+
+impl RunEntry {
+    /// By when it has surely ended; `None` without a limit.
+    pub fn end(&self) -> Option<Tick> {
+        (self.limit_s > 0).then(|| limit::end(self.tick, self.limit_s.into()))
+    }
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Under `/clock`: the cluster's time.
@@ -154,6 +227,9 @@ pub struct NodeEntry {
     pub address: String,
     /// What it offers to tasks.
     pub resources: Resources,
+    /// What it has of what is counted.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
     /// The root file systems it has.
     pub roots: Vec<String>,
     /// What its operator lets tasks have that not every node offers.

@@ -1,5 +1,6 @@
 //! What the node's state machine hears and what it wants done.
 
+use crate::amount::Amount;
 use crate::clock::Tick;
 use crate::id::{AttemptId, NodeId, TaskId};
 use crate::lock::Lockable;
@@ -61,6 +62,22 @@ pub enum Event {
         /// The revision of the record.
         revision: i64,
     },
+    /// The offer that was asked for is in the store.
+    Offered {
+        /// For which task.
+        task: TaskId,
+        /// The identity that asked.
+        node: NodeId,
+        /// As of this revision.
+        revision: i64,
+    },
+    /// No offer of this identity for this task is in the store or on its way there, nor has the task started here by one.
+    OfferGone {
+        /// For which task.
+        task: TaskId,
+        /// The identity that asked.
+        node: NodeId,
+    },
     /// The attempt's program has been executed.
     Started(AttemptId),
     /// The attempt has ended, started or not; its outcome is safe on this node's disk.
@@ -99,7 +116,10 @@ pub enum Decision {
         revision: i64,
     },
     /// Somebody else was first, or its guard did not hold: it will never be in the store.
-    Refused,
+    Refused {
+        /// A steal: the task runs on its node all the same, since a server before this one had proposed that as well.
+        runs_here: bool,
+    },
 }
 
 /// Output of [`crate::node::Node::step`].
@@ -121,6 +141,27 @@ pub enum Action {
         after: i64,
         /// Locks that are over with that step, as the view has them: removed with it.
         over: Vec<(Lockable, i64)>,
+    },
+    /// Write that this node keeps room for a task of several nodes, and answer with [`Event::Offered`] or [`Event::OfferGone`]. Guarded by the
+    /// identity's own key and by the task's being queued still.
+    Offer {
+        /// Which task.
+        task: TaskId,
+        /// Which attempt of it.
+        attempt: u32,
+        /// What is kept.
+        amount: Amount,
+        /// The revision that created its queue key.
+        created: i64,
+        /// The identity that keeps it.
+        node: NodeId,
+    },
+    /// Take an offer back. Answered by the view when there was one; else with [`Event::OfferGone`], unless the task has started here.
+    Withdraw {
+        /// Which.
+        task: TaskId,
+        /// The identity that offered.
+        node: NodeId,
     },
     /// Read the task's record and answer with [`Event::Claimed`].
     Claim(TaskId),

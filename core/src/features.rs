@@ -14,6 +14,10 @@ use std::fmt;
 pub const NET_HOST: &str = "net:host";
 /// Imported images as roots.
 pub const IMAGES: &str = "images";
+/// Being one of the nodes of a task that takes several.
+pub const GANGS: &str = "gangs";
+/// What is counted ([`crate::counts`]), and nodes for oneself.
+pub const COUNTS: &str = "counts";
 /// What the word for a mount begins with; its name follows.
 const MOUNT: &str = "mount:";
 /// What the word for a label begins with; the label follows.
@@ -90,6 +94,9 @@ impl Features {
         let images = image::is_image(&spec.root).then(|| IMAGES.to_owned());
         let mounts = spec.mounts.iter().map(|asked| mount(&asked.name));
         let labels = spec.labels.iter().map(|asked| label(asked));
+        // An older node would take such a task for one of one node, or overlook what it counts.
+        let gangs = (!spec.parts.is_empty()).then(|| GANGS.to_owned());
+        let counts = (spec.exclusive || !spec.counts.is_empty()).then(|| COUNTS.to_owned());
         let amounts = [
             (PIDS, u64::from(spec.pids_max), u64::from(PIDS_USUAL)),
             (OPEN_FILES, u64::from(spec.open_files_max), u64::from(OPEN_FILES_USUAL)),
@@ -98,9 +105,21 @@ impl Features {
         ];
         let above = amounts.into_iter().filter(|(_, asked, usual)| asked > usual);
         Features {
-            has: host_net.into_iter().chain(images).chain(mounts).chain(labels).collect(),
+            has: host_net
+                .into_iter()
+                .chain(images)
+                .chain(mounts)
+                .chain(labels)
+                .chain(gangs)
+                .chain(counts)
+                .collect(),
             up_to: above.map(|(what, asked, _)| (what.to_owned(), asked)).collect(),
         }
+    }
+
+    /// These and those; of a number, the greater.
+    pub fn and(&self, more: &Features) -> Features {
+        Features::of_any([self, more])
     }
 
     /// What at least one of these offers: what it lacks, nobody has.
@@ -170,6 +189,8 @@ impl fmt::Display for Offered<'_> {
             Some(name) => write!(f, "the mount {name:?}"),
             None if self.0 == NET_HOST => f.write_str("the host's network"),
             None if self.0 == IMAGES => f.write_str("images"),
+            None if self.0 == GANGS => f.write_str("tasks of several nodes"),
+            None if self.0 == COUNTS => f.write_str("counted resources and nodes for oneself"),
             None => write!(f, "{:?}", self.0),
         }
     }

@@ -3,21 +3,27 @@
 //!
 //! Never in here: `async`, a file, a socket, an environment variable, the time of day.
 
+pub mod amount;
 pub mod backoff;
 pub mod batch;
+pub mod charge;
 pub mod clock;
+pub mod counts;
 pub mod duration;
 pub mod entry;
 pub mod event;
 pub mod features;
+pub mod gang;
 pub mod id;
 pub mod image;
+pub mod limit;
 pub mod lock;
 pub mod node;
 pub mod plan;
 pub mod priority;
 pub mod rendezvous;
 pub mod resources;
+pub mod shape;
 pub mod spec;
 pub mod task;
 pub mod time;

@@ -4,6 +4,7 @@
 //! finished only after its process has ended; after a fence nothing is proposed under the old identity.
 
 mod advance;
+mod gather;
 mod hedge;
 mod local;
 mod lost;
@@ -49,6 +50,7 @@ pub struct Node {
     lost: lost::Lost,
     sick: sick::Sick,
     advance: advance::Advance,
+    gather: gather::Gather,
     counters: Counters,
 }
 
@@ -79,6 +81,7 @@ impl Node {
             lost: lost::Lost::default(),
             sick: sick::Sick::default(),
             advance: advance::Advance::default(),
+            gather: gather::Gather::default(),
             counters: Counters::default(),
         }
     }
@@ -119,6 +122,9 @@ impl Node {
             Event::Claimed { task, record, revision } => {
                 self.claimed(task, record.map(|r| *r), revision, actions);
             }
+            Event::Offered { task, node, revision } if self.is_me(node) => self.offered(task, revision),
+            Event::OfferGone { task, node } if self.is_me(node) => self.offer_gone(task, actions),
+            Event::Offered { .. } | Event::OfferGone { .. } => {}
             Event::Started(attempt) => self.started(attempt),
             Event::Ended { attempt, outcome } => {
                 // One that was stopped before it began, or that a lost identity had, says nothing about this node; and an image that cannot be had
@@ -143,7 +149,9 @@ impl Node {
         let Some((me, _)) = self.identity.filter(|_| self.synced.is_some()) else { return };
         self.view.ripen(now);
         self.refused.retain(|_, until| *until > now);
-        if !self.draining && !self.sick.is_sick(now) {
+        if self.draining || self.sick.is_sick(now) {
+            self.withdraw_all_but(me, &BTreeSet::new(), now, actions);
+        } else {
             self.steal(me, now, actions);
         }
         self.requeue_lost(me, now, actions);
@@ -151,7 +159,8 @@ impl Node {
             self.advance_clock(me, now, actions),
             self.view.next_ripe(),
             self.refused.values().min().copied(),
-            self.hedge.next_deadline(),
+            self.hedge.next_deadline(now),
+            self.gather.next_deadline(),
             self.lost.next_deadline(now),
             self.sick.next_deadline(),
         ];
@@ -160,7 +169,7 @@ impl Node {
 
     fn changed(&mut self, now: BootMs, facts: &[Fact], revision: i64, actions: &mut Vec<Action>) {
         let mut mine = BTreeSet::new();
-        let mut own_key_gone = false;
+        let (mut own_key_gone, mut taken_back) = (false, Vec::new());
         for fact in facts {
             match fact {
                 Fact::Queued { task, .. } | Fact::NotQueued(task) => {
@@ -177,6 +186,11 @@ impl Node {
                 }
                 Fact::Running { task, .. } | Fact::NotRunning { task, .. } => self.lost.moved(*task),
                 Fact::NodeDown(node) => own_key_gone |= self.is_me(*node),
+                Fact::Offered { task, node, entry, created } if self.is_me(*node) => {
+                    self.keep(*task, entry, *created);
+                }
+                Fact::NotOffered { task, node } if self.is_me(*node) => taken_back.push(*task),
+                Fact::Offered { .. } | Fact::NotOffered { .. } => {}
                 Fact::NodeUp { .. } | Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
             }
             self.view.apply(fact, now);
@@ -189,6 +203,10 @@ impl Node {
         for task in mine {
             self.check_local(task, actions);
             self.disowned(task, revision, actions);
+        }
+        // What has started here in the same moment is not an offer any more.
+        for task in taken_back {
+            self.offer_gone(task, actions);
         }
     }
 
@@ -207,6 +225,7 @@ impl Node {
         if let Some((me, _)) = self.identity.take() {
             self.local.clear();
             self.hedge = Hedge::default();
+            self.gather = gather::Gather::default();
             self.lost = lost::Lost::default();
             actions.push(Action::Fence(me));
         }
@@ -221,6 +240,11 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         match transition {
+            Transition::Steal { members, .. } if !members.is_empty() => {
+                if let Some((me, _)) = self.identity.filter(|(me, _)| members.iter().any(|m| m.node == *me)) {
+                    self.gang_decided(me, now, task, decision, actions);
+                }
+            }
             Transition::Steal { node, .. } if self.is_me(*node) => {
                 self.steal_decided(now, task, decision, actions)
             }
@@ -304,7 +328,7 @@ impl Node {
     /// The plan as this node sees it now (for `why` and for tests).
     pub fn plan(&self, now: BootMs) -> Plan {
         match self.identity {
-            Some((me, _)) => crate::plan::plan(&self.view, &self.free(me), &self.exclusions(), now),
+            Some((me, _)) => crate::plan::plan(&self.view, &self.free(me), &self.exclusions(now)),
             None => Plan::default(),
         }
     }

@@ -1,29 +1,31 @@
-//! Which queued task starts on which node now. Pure and deterministic: every node computes it and takes only its own part.
+//! Which queued task starts on which node(s) now. Pure and deterministic: every node computes it and takes only its own part.
 //!
-//! Order by priority and waiting ([`crate::priority::Rank`]), first fit by free cores and memory. Of the first [`WINDOW`] tasks that fit
-//! somewhere, one group of equals after the other, two passes over each group: a task goes to its *owner* (the node that a rendezvous hash prefers among those that could ever hold it) when the owner
-//! has room; what is left goes, in order, to the best-ranked node that has. Under a backlog all nodes are full in each other's
-//! view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare. A task whose
-//! owner stays full is overtaken by equal ones until the window is full of such tasks: some 120 times for each other node
-//! (measured in tests/plan.rs), and by none of a later group. A task that needs more than comes free at once has a node held back for it ([`hold`]).
+//! Order by priority, waiting and cost ([`crate::priority::Rank`]); tasks whose ranks lie close are a group of *equals*. One group after the other ([`walk`]):
+//! - tasks of several nodes, in order: each starts whole ([`gang`]), or not at all;
+//! - the first task that cannot start gets a *reservation* ([`reserve`]): the nodes that come free for it soonest are kept, and what is placed from then
+//!   on may use them only where that does not move its start;
+//! - the others ([`place`]): with more tasks than nodes with room, each goes to its *owner* (the node that a hash of its id names among those that could
+//!   ever hold it) when that has room, and what is left goes in order to the node that it fits best. Under a backlog all nodes are full in each other's
+//!   view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare.
 //!
-//! Later forms (sharing, gangs, backfill) change the order and the passes, not the shape of this function.
+//! A task whose owner stays full is overtaken by equal ones until the window is full of such tasks, and by none of a later group.
 
-pub mod hold;
+mod assign;
+mod desk;
+pub mod estimate;
+mod free;
+mod gang;
+mod place;
+mod reserve;
+mod walk;
 
+use crate::clock::Tick;
 use crate::id::{NodeId, TaskId};
-use crate::rendezvous::first;
-use crate::resources::Resources;
-use crate::time::BootMs;
-use crate::view::{Order, Shape, View};
-use hold::Hold;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use crate::view::View;
+pub use free::{Free, Own};
+use std::collections::BTreeSet;
 use std::fmt;
-
-/// How many tasks of the head of the queue are looked at: several times what a cluster of this size starts at once, and few enough
-/// that a plan costs microseconds a node.
-pub const WINDOW: usize = 256;
+pub use walk::{WINDOW_MIN, WINDOW_PER_NODE};
 
 /// What the planner must leave out.
 #[derive(Clone, Debug, Default)]
@@ -34,15 +36,35 @@ pub struct Exclusions {
     pub nodes: BTreeSet<NodeId>,
 }
 
-/// One placement.
+/// One placement of a task of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The task.
     pub task: TaskId,
     /// Where it should start now.
     pub node: NodeId,
-    /// Whether the node is its owner (else the owner had no room).
+    /// Whether the node is its owner.
     pub by_owner: bool,
+}
+
+/// A task of several nodes that should start now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// The task.
+    pub task: TaskId,
+    /// Its nodes, by rank.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Nodes that are kept for the first task that cannot start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Which.
+    pub task: TaskId,
+    /// Its nodes, by rank, as of now.
+    pub nodes: Vec<NodeId>,
+    /// Not later than this, if what runs keeps to its limits; `None` where something without a limit is in the way.
+    pub start: Option<Tick>,
 }
 
 /// The plan.
@@ -50,110 +72,55 @@ pub struct Placement {
 pub struct Plan {
     /// What starts where, in order of decision.
     pub placements: Vec<Placement>,
-    /// The node that takes nothing now, so that a large task gets its turn.
-    pub held: Option<Hold>,
+    /// Which tasks of several nodes start where, in order of decision.
+    pub gangs: Vec<Gathering>,
+    /// For whom nodes are kept.
+    pub reservation: Option<Reservation>,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for p in &self.placements {
-            let why = if p.by_owner { "its owner has room" } else { "its owner is full, next that has room" };
+            let why = if p.by_owner { "its owner has room" } else { "it fits best" };
             writeln!(f, "{} -> {}: {why}", p.task.short(), p.node)?;
         }
-        match self.held {
-            Some(held) => writeln!(f, "{} held back for {}", held.node, held.task.short()),
+        for gang in &self.gangs {
+            writeln!(f, "{} -> {}: all have room", gang.task.short(), List(&gang.nodes))?;
+        }
+        match &self.reservation {
+            Some(Reservation { task, nodes, start: Some(start) }) => {
+                writeln!(f, "{} kept for {} until {start}", List(nodes), task.short())
+            }
+            Some(Reservation { task, nodes, start: None }) => {
+                writeln!(
+                    f,
+                    "{} kept for {}, which waits for tasks without a limit",
+                    List(nodes),
+                    task.short()
+                )
+            }
             None => Ok(()),
         }
     }
 }
 
-/// Plans from the view. `free` is what is free on each node that may take tasks (its keys decide which nodes take part).
-pub fn plan(view: &View, free: &BTreeMap<NodeId, Resources>, exclude: &Exclusions, now: BootMs) -> Plan {
-    let mut free: BTreeMap<NodeId, Resources> =
-        free.iter().filter(|(node, _)| !exclude.nodes.contains(node)).map(|(n, r)| (*n, *r)).collect();
-    let mut plan = Plan { placements: Vec::new(), held: hold::hold(view, &free, now) };
-    if let Some(held) = plan.held {
-        free.insert(held.node, Resources::default());
-    }
-    let window = window(view, &free, exclude);
-    for equals in window.chunk_by(|(a, _), (b, _)| a.rank.group() == b.rank.group()) {
-        place(view, &mut free, equals, &mut plan.placements);
-    }
-    plan
-}
+struct List<'a>(&'a [NodeId]);
 
-/// Places what it can of tasks of which none need be before another.
-fn place(
-    view: &View,
-    free: &mut BTreeMap<NodeId, Resources>,
-    equals: &[(Order, &Shape)],
-    placements: &mut Vec<Placement>,
-) {
-    let mut rest = Vec::new();
-    for (order, shape) in equals {
-        match owner(view, free, order.task, shape) {
-            Some(node) if take(free, node, shape) => {
-                placements.push(Placement { task: order.task, node, by_owner: true });
-            }
-            Some(_) => rest.push((order.task, shape)),
-            None => {}
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, node) in self.0.iter().enumerate() {
+            write!(f, "{}{node}", if index == 0 { "" } else { ", " })?;
         }
-    }
-    for (task, shape) in rest {
-        let roomy = able(view, free, shape).filter(|(_, room)| room.fits(&shape.resources));
-        if let Some(node) = first(task.0, roomy.map(|(node, _)| node))
-            && take(free, node, shape)
-        {
-            placements.push(Placement { task, node, by_owner: false });
-        }
+        Ok(())
     }
 }
 
-/// The first tasks in queue order whose shape fits somewhere now.
-fn window<'v>(
-    view: &'v View,
-    free: &BTreeMap<NodeId, Resources>,
-    exclude: &Exclusions,
-) -> Vec<(Order, &'v Shape)> {
-    let fits = |shape: &Shape| {
-        free.iter().any(|(node, room)| {
-            room.fits(&shape.resources) && view.nodes().get(node).is_some_and(|peer| peer.could_hold(shape))
-        })
-    };
-    let shapes: Vec<_> = view.ripe().iter().filter(|(shape, _)| fits(shape)).collect();
-    let mut streams: Vec<_> = shapes.iter().map(|(_, orders)| orders.iter()).collect();
-    let mut heads = BinaryHeap::new();
-    for (index, stream) in streams.iter_mut().enumerate() {
-        heads.extend(stream.next().map(|order| Reverse((*order, index))));
+/// Plans from the view, as of its last [`View::ripen`]; nothing, where nodes have come or gone since then.
+pub fn plan(view: &View, free: &Free, exclude: &Exclusions) -> Plan {
+    if !view.is_settled() {
+        return Plan::default();
     }
-    let mut out = Vec::with_capacity(WINDOW);
-    while out.len() < WINDOW
-        && let Some(Reverse((order, index))) = heads.pop()
-    {
-        heads.extend(streams[index].next().map(|next| Reverse((*next, index))));
-        if !exclude.tasks.contains(&order.task) {
-            out.push((order, shapes[index].0));
-        }
-    }
-    out
-}
-
-fn able<'a>(
-    view: &'a View,
-    free: &'a BTreeMap<NodeId, Resources>,
-    shape: &'a Shape,
-) -> impl Iterator<Item = (NodeId, Resources)> + 'a {
-    free.iter()
-        .filter(|(node, _)| view.nodes().get(node).is_some_and(|peer| peer.could_hold(shape)))
-        .map(|(node, room)| (*node, *room))
-}
-
-fn owner(view: &View, free: &BTreeMap<NodeId, Resources>, task: TaskId, shape: &Shape) -> Option<NodeId> {
-    first(task.0, able(view, free, shape).map(|(node, _)| node))
-}
-
-fn take(free: &mut BTreeMap<NodeId, Resources>, node: NodeId, shape: &Shape) -> bool {
-    let Some(room) = free.get_mut(&node).filter(|room| room.fits(&shape.resources)) else { return false };
-    *room = room.minus(&shape.resources);
-    true
+    let mut desk = desk::Desk::new(view, free, exclude);
+    walk::walk(&mut desk, exclude);
+    desk.plan
 }

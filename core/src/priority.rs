@@ -1,21 +1,29 @@
 //! Which task is sooner. Higher is sooner: a number from 1 to 1000, with names for four of them. (Teuthology counts the other way round; its numbers are
 //! converted where its users come in.)
 //!
-//! Urgent tasks go strictly by priority. Below, waiting counts as well: [`POINTS_PER_HOUR`] points for each hour. Since all gain alike, their order never
-//! changes while they wait, and is known at submit: a *virtual time of submission*, [`Rank`], earlier by what the priority is worth. It never reaches the
-//! urgent class, where naive aging was simulated to wreck the latency (docs/scheduling.md).
+//! The urgent go before all others. Among them, and among the others, waiting counts: [`POINTS_PER_HOUR`] points for each hour. Since all gain alike, their order never
+//! changes while they wait, and is known at submit: a *virtual time of submission*, [`Rank`], earlier by what the priority is worth and later by what the
+//! task costs ([`crate::charge`]). It never reaches the urgent class, where naive aging was simulated to wreck the latency (docs/scheduling.md).
 
-use crate::clock::{TICK_S, Tick};
+use crate::charge::Cost;
+use crate::clock::Tick;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How much sooner waiting makes a task that is not urgent. With it, `low` stands equal with a new `high` after five hours.
-pub const POINTS_PER_HOUR: i64 = 100;
+/// How much sooner waiting makes a task that is not urgent. With it, `low` stands equal with a new `high` after eight hours and twenty minutes
+/// (found by simulation: docs/scheduling.md).
+pub const POINTS_PER_HOUR: i64 = 60;
 /// What a point of priority is worth.
 const SECONDS_PER_POINT: i64 = 3600 / POINTS_PER_HOUR;
+/// Where the ranks of the urgent lie: before all others.
+const URGENT_FROM: i64 = i64::MIN / 2;
+/// No virtual time of submission is later: 35,000 years.
+const URGENT_SPAN: i64 = 1 << 40;
 /// Tasks whose ranks lie so close count as equal when nodes choose among them without talking ([`crate::plan`]).
 const EQUAL_S: i64 = 600;
+/// The same of urgent ones.
+const EQUAL_URGENT_S: i64 = 60;
 
 /// A task's priority: 1 to 1000, higher is sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,7 +41,7 @@ impl Priority {
     pub const NORMAL: Priority = Priority(500);
     /// Before others.
     pub const HIGH: Priority = Priority(750);
-    /// Before all that is not urgent, however long it has waited; from here on only priority counts, and then order of submission.
+    /// From here on: before all that is not, however long that has waited.
     pub const URGENT: Priority = Priority(900);
     const NAMES: [(&'static str, Priority); 4] = [
         ("low", Priority::LOW),
@@ -53,7 +61,7 @@ impl Priority {
         self.0
     }
 
-    /// Whether waiting does not count.
+    /// Whether it goes before all that are not.
     pub fn is_urgent(self) -> bool {
         self >= Priority::URGENT
     }
@@ -100,45 +108,50 @@ impl FromStr for Priority {
 pub struct Rank(i64);
 
 impl Rank {
-    /// Of a task of this priority that was submitted at that time of the cluster.
-    pub fn of(priority: Priority, submitted: Tick) -> Rank {
-        let points = i64::from(priority.number());
-        if priority.is_urgent() {
-            // Before every virtual time there is.
-            return Rank(i64::MIN + i64::from(Priority::MAX) - points);
-        }
-        let submitted_s = i64::try_from(submitted.0).unwrap_or(i64::MAX).saturating_mul(TICK_S as i64);
-        Rank(submitted_s.saturating_sub(points * SECONDS_PER_POINT))
+    /// Of a task of this priority and cost that was submitted at that time of the cluster.
+    pub fn of(priority: Priority, submitted: Tick, cost: Cost) -> Rank {
+        let is_urgent = priority.is_urgent();
+        let charged = if is_urgent { cost.urgent_s() } else { cost.charge_s() };
+        let worth = i64::from(priority.number()) * SECONDS_PER_POINT;
+        let virtual_s = signed(submitted.seconds()).saturating_add(signed(charged)).saturating_sub(worth);
+        Rank(if is_urgent { virtual_s.min(URGENT_SPAN).saturating_add(URGENT_FROM) } else { virtual_s })
     }
 
-    /// Which of the groups of equals it belongs to; groups sort as ranks do.
+    /// Which of the groups of equals it belongs to; groups sort as ranks do. An urgent task does not wait long for its owner.
     pub fn group(self) -> i64 {
-        if self.0 <= i64::MIN + i64::from(Priority::MAX) { self.0 } else { self.0.div_euclid(EQUAL_S) }
+        let is_urgent = self.0 <= URGENT_FROM + URGENT_SPAN;
+        self.0.div_euclid(if is_urgent { EQUAL_URGENT_S } else { EQUAL_S })
     }
+}
+
+fn signed(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::TICK_S;
 
     fn rank(priority: u64, hours: u64) -> Rank {
-        Rank::of(Priority::new(priority).unwrap(), Tick(hours * 3600 / TICK_S))
+        Rank::of(Priority::new(priority).unwrap(), Tick(hours * 3600 / TICK_S), Cost::NONE)
     }
 
     #[test]
     fn higher_is_sooner_and_waiting_makes_up_for_points() {
         assert!(rank(750, 10) < rank(500, 10));
-        let two_and_a_half_hours = Tick(9_000 / TICK_S);
-        assert_eq!(rank(500, 0), Rank::of(Priority::HIGH, two_and_a_half_hours));
-        assert!(rank(500, 0) < rank(750, 3), "it has waited three hours");
-        assert!(rank(750, 2) < rank(500, 0), "it has waited only two");
+        let four_hours_and_ten_minutes = Tick(15_000 / TICK_S);
+        assert_eq!(rank(500, 0), Rank::of(Priority::HIGH, four_hours_and_ten_minutes, Cost::NONE));
+        assert!(rank(500, 0) < rank(750, 5), "it has waited five hours");
+        assert!(rank(750, 4) < rank(500, 0), "it has waited only four");
     }
 
     #[test]
     fn no_waiting_reaches_the_urgent_class() {
         let waited_for_years = rank(899, 0);
         assert!(rank(900, 1_000_000) < waited_for_years);
-        assert!(rank(901, 5) < rank(900, 0), "among the urgent only priority counts");
+        assert!(rank(961, 1) < rank(900, 0), "among the urgent a point is worth as much as below");
+        assert!(rank(900, 0) < rank(959, 1));
         assert!(rank(900, 1_000_000).group() < waited_for_years.group());
     }
 
@@ -148,12 +161,8 @@ mod tests {
             (1..=1000).step_by(7).flat_map(|p| (0..40).map(move |h| rank(p, h))).collect();
         ranks.sort_unstable();
         assert!(ranks.is_sorted_by_key(|rank| rank.group()));
-        assert_ne!(
-            rank(950, 1).group(),
-            rank(951, 1).group(),
-            "urgent tasks are equal only to their own priority"
-        );
-        assert_eq!(rank(500, 1).group(), rank(499, 1).group());
+        assert_ne!(rank(950, 1).group(), rank(952, 1).group(), "urgent tasks wait for no owner of long ago");
+        assert_eq!(rank(500, 0).group(), rank(499, 0).group());
     }
 
     #[test]

@@ -24,6 +24,13 @@ pub fn first(subject: Uuid, nodes: impl Iterator<Item = NodeId>) -> Option<NodeI
     nodes.max_by_key(|node| (weight(subject, *node), *node))
 }
 
+/// One of these, by a hash of the subject alone: as even as [`first`] and much cheaper, but when the list changes, most subjects change their pick.
+pub fn pick<T>(subject: Uuid, from: &[T]) -> Option<&T> {
+    let (high, low) = subject.as_u64_pair();
+    let hash = u128::from(mix(high ^ mix(low)));
+    from.get(((hash * from.len() as u128) >> 64) as usize)
+}
+
 /// The position of `me` among `nodes` for `subject`: 0 is the one that acts first. `me` need not be among them.
 pub fn rank(subject: Uuid, me: NodeId, nodes: impl Iterator<Item = NodeId>) -> usize {
     let mine = (weight(subject, me), me);

@@ -1,5 +1,6 @@
 //! What a user asks for: the task's specification, with every default filled in.
 
+use crate::counts::Counts;
 use crate::priority::Priority;
 use crate::resources::Resources;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,36 @@ pub struct RunAs {
     pub uid: u32,
     /// Group id, below 65535.
     pub gid: u32,
+}
+
+/// Some of the nodes of a task that runs on several at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangPart {
+    /// How many.
+    pub nodes: u32,
+    /// Labels that each of them must have, beside those of the task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// When a task of several nodes is over. That a member could not be launched or was lost with its node ends the attempt by any rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GangEnd {
+    /// When a member has failed, or all have succeeded.
+    #[default]
+    FirstFailure,
+    /// When all members have ended; it has failed if one has.
+    All,
+    /// When the first member (rank 0) has ended, as that has.
+    Lead,
+}
+
+impl GangEnd {
+    /// Whether it is what a task gets without asking.
+    pub fn is_usual(&self) -> bool {
+        *self == GangEnd::FirstFailure
+    }
 }
 
 /// A task as asked for. Defaults are filled in at submit, so that every node reads the same values.
@@ -119,9 +150,38 @@ pub struct TaskSpec {
     /// Bytes kept of each attempt's log; 0 is the node's usual.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub log_bytes_max: u64,
+    /// The nodes that it runs on at once, each with what `resources` says; empty is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<GangPart>,
+    /// When it is over, with several nodes.
+    #[serde(default, skip_serializing_if = "GangEnd::is_usual")]
+    pub gang_end: GangEnd,
+    /// Whether nothing else runs on its nodes meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// What it takes of what is counted, on each of its nodes.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+impl TaskSpec {
+    /// How many nodes it runs on at once.
+    pub fn nodes(&self) -> u32 {
+        self.parts.iter().fold(0, |sum: u32, part| sum.saturating_add(part.nodes)).max(1)
+    }
+
+    /// Seconds after its start at which it is surely dead: its time limit and its grace; 0 is never.
+    pub fn limit_s(&self) -> u32 {
+        match self.time_limit_ms {
+            0 => 0,
+            limit => {
+                u32::try_from(limit.saturating_add(self.kill_grace_ms).div_ceil(1_000)).unwrap_or(u32::MAX)
+            }
+        }
+    }
 }
 
 pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {

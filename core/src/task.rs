@@ -3,6 +3,7 @@
 //! Persisted (see `shoal_store::record`): only add fields, with a default; a change of meaning needs a new format version there.
 
 use crate::clock::Tick;
+use crate::gang::Member;
 use crate::id::{AttemptId, NodeId, TaskId};
 use crate::priority::Priority;
 use crate::spec::{TaskSpec, Unknown};
@@ -87,11 +88,14 @@ pub enum TaskState {
     Queued,
     /// A node has taken it.
     Running {
-        /// The node's present identity.
+        /// The node's present identity; with several, the lead's.
         node: NodeId,
         /// A request to end it that its node has not yet carried out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cancel: Option<Cancel>,
+        /// With several nodes: the rank of the member whose end has decided the attempt. The others are being stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<u32>,
     },
     /// Its process ended by itself.
     Complete {
@@ -137,6 +141,12 @@ pub struct Attempt {
     /// How it ended, in words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub end: String,
+    /// When it was stolen, by the cluster's clock.
+    #[serde(default, skip_serializing_if = "Tick::is_zero")]
+    pub tick: Tick,
+    /// Its nodes by rank, where there are several; `node` is the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
 }
 
 /// A task's record.
@@ -217,7 +227,44 @@ impl Task {
         AttemptId { task: self.id, number: self.attempt }
     }
 
-    /// The node that has it, while it runs.
+    /// Whether it runs on several nodes at once.
+    pub fn is_gang(&self) -> bool {
+        self.spec.nodes() > 1
+    }
+
+    /// The members of the attempt that runs, or was the last; none of a task of one node.
+    pub fn members(&self) -> &[Member] {
+        self.attempts.last().map_or(&[], |attempt| &attempt.members)
+    }
+
+    /// Whether somebody or something wants the end of what runs of it.
+    pub fn is_stopping(&self) -> bool {
+        matches!(
+            &self.state,
+            TaskState::Running { cancel: Some(_), .. } | TaskState::Running { verdict: Some(_), .. }
+        )
+    }
+
+    /// The nodes that it runs on, those whose part has ended left out; none unless it runs.
+    pub fn live_nodes(&self) -> Vec<NodeId> {
+        match (&self.state, self.members()) {
+            (TaskState::Running { node, .. }, []) => vec![*node],
+            (TaskState::Running { .. }, members) => {
+                members.iter().filter(|member| member.end.is_none()).map(|member| member.node).collect()
+            }
+            (TaskState::Queued, _)
+            | (TaskState::Complete { .. } | TaskState::Canceled { .. } | TaskState::Failed { .. }, _) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether it runs on this node, and that node's part has not ended.
+    pub fn runs_on(&self, node: NodeId) -> bool {
+        self.live_nodes().contains(&node)
+    }
+
+    /// The node that has it, while it runs; the lead's, with several.
     pub fn node(&self) -> Option<NodeId> {
         match &self.state {
             TaskState::Running { node, .. } => Some(*node),

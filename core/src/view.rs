@@ -1,16 +1,21 @@
 //! What a node knows of the cluster: the status and node keys, folded from the store's events in revision order.
-//! Equal facts give an equal view on every node; only `seen`, the local time at which an entry was first seen, differs.
+//! Equal facts give an equal view on every node ([`View::facts`]); only `seen`, the local time at which an entry was first seen, differs.
 
-use crate::backoff;
+mod line;
+mod print;
+mod queue;
+mod usage;
+
+use crate::amount::Amount;
 use crate::clock::Tick;
-use crate::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
-use crate::features::Features;
+use crate::entry::{NodeEntry, NodeState, OfferEntry, QueueEntry, RunEntry};
 use crate::id::{NodeId, TaskId};
 use crate::lock::{LockEntry, Lockable};
-use crate::priority::Rank;
-use crate::resources::Resources;
+use crate::shape::{Part, Shape};
 use crate::time::BootMs;
-use std::collections::{BTreeMap, BTreeSet};
+pub use line::{Able, Line};
+pub use queue::{Order, Queued};
+use std::collections::BTreeMap;
 
 /// One thing that the store says.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +45,24 @@ pub enum Fact {
         /// Which.
         task: TaskId,
         /// Where it ran.
+        node: NodeId,
+    },
+    /// A node keeps room for a queued task of several nodes.
+    Offered {
+        /// Which.
+        task: TaskId,
+        /// Who.
+        node: NodeId,
+        /// What it keeps.
+        entry: OfferEntry,
+        /// The revision that created the offer.
+        created: i64,
+    },
+    /// It does not any more: the task has started, or the node has taken it back.
+    NotOffered {
+        /// Which.
+        task: TaskId,
+        /// Who.
         node: NodeId,
     },
     /// The node's lease is alive.
@@ -78,55 +101,8 @@ pub enum Fact {
 pub struct Snapshot {
     /// That revision.
     pub revision: i64,
-    /// Only `Queued`, `Running`, `NodeUp`, `Locked` and `Clock`.
+    /// Only `Queued`, `Running`, `Offered`, `NodeUp`, `Locked` and `Clock`.
     pub facts: Vec<Fact>,
-}
-
-/// Position in the queue: by priority and waiting, then submission's revision, then position in the request, then id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Order {
-    /// By priority and waiting.
-    pub rank: Rank,
-    /// The store revision of the submission.
-    pub revision: i64,
-    /// Position inside the request.
-    pub seq: u32,
-    /// The task.
-    pub task: TaskId,
-}
-
-/// What tasks must have in common to be interchangeable for placement.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shape {
-    /// What each needs.
-    pub resources: Resources,
-    /// The root it needs.
-    pub root: String,
-    /// What else it needs that not every node offers.
-    pub needs: Features,
-}
-
-/// A queued task.
-#[derive(Clone, Debug)]
-pub struct Queued {
-    /// Its entry.
-    pub entry: QueueEntry,
-    /// Its place.
-    pub order: Order,
-    /// When this node first saw the entry.
-    pub seen: BootMs,
-}
-
-impl Queued {
-    /// What a node must offer for it.
-    pub fn shape(&self) -> Shape {
-        let entry = &self.entry;
-        Shape { resources: entry.resources, root: entry.root.clone(), needs: entry.needs.clone() }
-    }
-    /// When any node may take it.
-    pub fn ripe_at(&self) -> BootMs {
-        self.seen.plus(backoff::wait_ms(self.entry.attempt))
-    }
 }
 
 /// A live node.
@@ -134,17 +110,24 @@ impl Queued {
 pub struct Peer {
     /// What it says of itself.
     pub entry: NodeEntry,
+    /// All that it has.
+    pub amount: Amount,
     /// The revision that created its key: its fencing token.
     pub created: i64,
 }
 
 impl Peer {
-    /// Whether a task of this shape could run on it when it is empty.
-    pub fn could_hold(&self, shape: &Shape) -> bool {
+    /// Whether a task of this shape could run on it as this part when it is empty.
+    pub fn could_be(&self, shape: &Shape, part: &Part) -> bool {
         self.entry.state == NodeState::Ready
-            && self.entry.resources.fits(&shape.resources)
+            && self.amount.fits(&shape.amount)
             && self.entry.has_root(&shape.root)
-            && self.entry.offers.meets(&shape.needs)
+            && self.entry.offers.meets(&part.needs)
+    }
+
+    /// Whether it could be any of the nodes of such a task.
+    pub fn could_hold(&self, shape: &Shape) -> bool {
+        shape.parts.iter().any(|part| self.could_be(shape, part))
     }
 }
 
@@ -156,11 +139,13 @@ pub struct View {
     clock: (Tick, i64),
     locks: BTreeMap<Lockable, (LockEntry, i64)>,
     nodes: BTreeMap<NodeId, Peer>,
-    queued: BTreeMap<TaskId, Queued>,
-    ripe: BTreeMap<Shape, BTreeSet<Order>>,
-    unripe: BTreeSet<(BootMs, TaskId)>,
-    running: BTreeMap<NodeId, BTreeMap<TaskId, RunEntry>>,
-    used: BTreeMap<NodeId, Resources>,
+    queue: queue::Queue,
+    /// Create revisions of the queue keys of tasks of several nodes: what offers are guarded by.
+    gangs: BTreeMap<TaskId, i64>,
+    usage: usage::Usage,
+    /// The nodes in order, and how often that list has changed.
+    fleet: (Vec<NodeId>, u64),
+    fleet_changed: bool,
 }
 
 impl View {
@@ -170,11 +155,8 @@ impl View {
         for fact in &snapshot.facts {
             self.apply(fact, now);
         }
-        for (task, queued) in old.queued {
-            let same = self.queued.get(&task).is_some_and(|q| q.entry.attempt == queued.entry.attempt);
-            if same && let Some(now_queued) = self.unlink(task) {
-                self.link(task, Queued { seen: queued.seen, ..now_queued });
-            }
+        for (task, queued) in &old.queue.tasks {
+            self.queue.seen_before(*task, queued);
         }
         self.revision = snapshot.revision;
     }
@@ -183,32 +165,26 @@ impl View {
     pub fn apply(&mut self, fact: &Fact, now: BootMs) {
         match fact {
             Fact::Queued { task, entry, created } => {
-                let before = self.unlink(*task).filter(|queued| queued.entry.attempt == entry.attempt);
-                let order = Order {
-                    rank: Rank::of(entry.priority, entry.tick),
-                    revision: entry.order.unwrap_or(*created),
-                    seq: entry.seq,
-                    task: *task,
+                self.queue.put(*task, entry, *created, now);
+                match entry.parts.is_empty() {
+                    true => self.gangs.remove(task),
+                    false => self.gangs.insert(*task, *created),
                 };
-                let seen = before.map_or(now, |queued| queued.seen);
-                self.link(*task, Queued { entry: entry.clone(), order, seen });
             }
             Fact::NotQueued(task) => {
-                self.unlink(*task);
+                self.queue.remove(*task);
+                self.gangs.remove(task);
             }
-            Fact::Running { task, node, entry } => {
-                self.drop_running(*task, *node);
-                let used = self.used.entry(*node).or_default();
-                *used = used.plus(&entry.resources);
-                self.running.entry(*node).or_default().insert(*task, entry.clone());
-            }
-            Fact::NotRunning { task, node } => self.drop_running(*task, *node),
+            Fact::Running { task, node, entry } => self.usage.run(*task, *node, entry.clone()),
+            Fact::NotRunning { task, node } => self.usage.stop(*task, *node),
+            Fact::Offered { task, node, entry, .. } => self.usage.offer(*task, *node, entry.clone()),
+            Fact::NotOffered { task, node } => self.usage.withdraw(*task, *node),
             Fact::NodeUp { node, entry, created } => {
-                self.nodes.insert(*node, Peer { entry: entry.clone(), created: *created });
+                let amount = Amount { resources: entry.resources, counts: entry.counts.clone() };
+                self.nodes.insert(*node, Peer { entry: entry.clone(), amount, created: *created });
+                self.fleet_changed = true;
             }
-            Fact::NodeDown(node) => {
-                self.nodes.remove(node);
-            }
+            Fact::NodeDown(node) => self.fleet_changed |= self.nodes.remove(node).is_some(),
             Fact::Locked { what, entry, revision } => {
                 self.locks.insert(what.clone(), (entry.clone(), *revision));
             }
@@ -219,70 +195,39 @@ impl View {
         }
     }
 
-    fn link(&mut self, task: TaskId, queued: Queued) {
-        if !queued.entry.held {
-            self.unripe.insert((queued.ripe_at(), task));
-        }
-        self.queued.insert(task, queued);
-    }
-
-    fn unlink(&mut self, task: TaskId) -> Option<Queued> {
-        let queued = self.queued.remove(&task)?;
-        if !self.unripe.remove(&(queued.ripe_at(), task)) {
-            let shape = queued.shape();
-            if let Some(orders) = self.ripe.get_mut(&shape) {
-                orders.remove(&queued.order);
-                if orders.is_empty() {
-                    self.ripe.remove(&shape);
-                }
-            }
-        }
-        Some(queued)
-    }
-
-    fn drop_running(&mut self, task: TaskId, node: NodeId) {
-        let Some(tasks) = self.running.get_mut(&node) else { return };
-        if let Some(entry) = tasks.remove(&task) {
-            let used = self.used.entry(node).or_default();
-            *used = used.minus(&entry.resources);
-        }
-        if tasks.is_empty() {
-            self.running.remove(&node);
-            self.used.remove(&node);
-        }
-    }
-
-    /// Lets entries whose back-off has passed into the plan.
+    /// Lets entries whose back-off has passed into the plan, and finds out which nodes could hold what.
     pub fn ripen(&mut self, now: BootMs) {
-        while let Some((at, task)) = self.unripe.first().copied()
-            && at <= now
-        {
-            self.unripe.remove(&(at, task));
-            if let Some(queued) = self.queued.get(&task) {
-                self.ripe.entry(queued.shape()).or_default().insert(queued.order);
-            }
+        self.queue.ripen(now);
+        if self.fleet_changed {
+            self.fleet = (self.nodes.keys().copied().collect(), self.fleet.1 + 1);
+            self.fleet_changed = false;
+        }
+        for line in self.queue.lines.iter_mut().flatten() {
+            line.refresh(self.fleet.1, self.nodes.values());
         }
     }
 
-    /// When [`View::ripen`] has something to do.
-    pub fn next_ripe(&self) -> Option<BootMs> {
-        self.unripe.first().map(|(at, _)| *at)
+    /// Whether nodes have neither come nor gone since the last [`View::ripen`]: else nothing is planned from it.
+    pub fn is_settled(&self) -> bool {
+        !self.fleet_changed
     }
-
-    /// The cluster's clock, and the revision that wrote it; the beginning and 0 before there is one.
+    /// When the next entry's back-off has passed.
+    pub fn next_ripe(&self) -> Option<BootMs> {
+        self.queue.next_ripe()
+    }
+    /// The cluster's time, and the revision that wrote it (0 before there was a clock).
     pub fn clock(&self) -> (Tick, i64) {
         self.clock
     }
-    /// The lock that holds on it now.
+    /// What holds this back from taking or starting tasks, if anything does now.
     pub fn lock(&self, what: &Lockable) -> Option<&LockEntry> {
         self.locks.get(what).map(|(entry, _)| entry).filter(|entry| entry.holds(self.clock.0))
     }
-    /// The lock that keeps this node from taking tasks.
+    /// What keeps this node from taking tasks, if anything does now.
     pub fn lock_on(&self, peer: &Peer) -> Option<&LockEntry> {
-        // Hardly ever is anything locked, and this is asked for each node and plan.
         if self.locks.is_empty() { None } else { self.lock(&Lockable::Node(peer.entry.name.clone())) }
     }
-    /// Locks that do not hold any more at `at`, with the revisions that wrote them.
+    /// Locks that are over at this time of the cluster, with the revision that wrote each.
     pub fn over_at(&self, at: Tick) -> impl Iterator<Item = (&Lockable, i64)> {
         let over = self.locks.iter().filter(move |(_, (entry, _))| !entry.holds(at));
         over.map(|(what, (_, revision))| (what, *revision))
@@ -291,45 +236,81 @@ impl View {
     pub fn nodes(&self) -> &BTreeMap<NodeId, Peer> {
         &self.nodes
     }
-    /// Queued tasks that may be taken now, by shape, each in queue order.
-    pub fn ripe(&self) -> &BTreeMap<Shape, BTreeSet<Order>> {
-        &self.ripe
+    /// The nodes in order, as the places of [`Line::able`] count them; as of the last [`View::ripen`].
+    pub fn fleet(&self) -> &[NodeId] {
+        &self.fleet.0
+    }
+    /// Queued tasks that may be taken now, by shape, in no useful order.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.queue.lines.iter().flatten().filter(|line| !line.orders.is_empty())
+    }
+    /// How many queued tasks may be taken now.
+    pub fn ripe_len(&self) -> usize {
+        self.queue.ripe()
     }
     /// A queued task.
     pub fn queued(&self, task: TaskId) -> Option<&Queued> {
-        self.queued.get(&task)
+        self.queue.tasks.get(&task)
+    }
+    /// The shape of a queued task.
+    pub fn shape(&self, queued: &Queued) -> &Shape {
+        let line = self.queue.lines.get(queued.line as usize).and_then(Option::as_ref);
+        &line.expect("a queued task has a line").shape
     }
     /// How many tasks are queued.
     pub fn queue_len(&self) -> usize {
-        self.queued.len()
+        self.queue.tasks.len()
     }
     /// All queued tasks, in no useful order.
-    pub fn all_queued(&self) -> impl Iterator<Item = &Queued> {
-        self.queued.values()
+    pub fn all_queued(&self) -> impl Iterator<Item = (TaskId, &Queued)> {
+        self.queue.tasks.iter().map(|(task, queued)| (*task, queued))
+    }
+    /// The revision that created the queue key of a task of several nodes.
+    pub fn gang_created(&self, task: TaskId) -> Option<i64> {
+        self.gangs.get(&task).copied()
+    }
+    /// Who keeps room for a task of several nodes, and what.
+    pub fn offers(&self, task: TaskId) -> Option<&BTreeMap<NodeId, OfferEntry>> {
+        self.usage.offers.get(&task)
+    }
+    /// For which tasks anybody keeps room.
+    pub fn offered_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.usage.offers.keys().copied()
+    }
+    /// For which tasks a node keeps room.
+    pub fn offers_of(&self, node: NodeId) -> impl Iterator<Item = (TaskId, &OfferEntry)> {
+        let all = self.usage.offers.iter();
+        all.filter_map(move |(task, nodes)| nodes.get(&node).map(|entry| (*task, entry)))
     }
     /// What runs on a node, live or lost.
     pub fn running_on(&self, node: NodeId) -> impl Iterator<Item = (TaskId, &RunEntry)> {
-        self.running.get(&node).into_iter().flatten().map(|(task, entry)| (*task, entry))
+        self.usage.running.get(&node).into_iter().flatten().map(|(task, entry)| (*task, entry))
     }
     /// The run entry of a task on a node.
     pub fn run_entry(&self, node: NodeId, task: TaskId) -> Option<&RunEntry> {
-        self.running.get(&node)?.get(&task)
+        self.usage.running.get(&node)?.get(&task)
     }
     /// How many tasks run on a node.
     pub fn running_len(&self, node: NodeId) -> usize {
-        self.running.get(&node).map_or(0, BTreeMap::len)
+        self.usage.running.get(&node).map_or(0, BTreeMap::len)
     }
     /// How many tasks run in all.
     pub fn running_total(&self) -> usize {
-        self.running.values().map(BTreeMap::len).sum()
+        let mut tasks: Vec<TaskId> = self.usage.running.values().flat_map(BTreeMap::keys).copied().collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks.len()
     }
     /// Nodes that have running tasks but no live key.
     pub fn lost_nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.running.keys().copied().filter(|node| !self.nodes.contains_key(node))
+        self.usage.running.keys().copied().filter(|node| !self.nodes.contains_key(node))
+    }
+    /// The live nodes in order, each with what is free on it, as the store says.
+    pub fn rooms(&self) -> impl Iterator<Item = (&Peer, Amount)> {
+        self.usage.left_of_all(self.nodes.iter().map(|(node, peer)| (*node, peer)))
     }
     /// What is free on a live node, as the store says.
-    pub fn free_on(&self, node: NodeId) -> Resources {
-        let total = self.nodes.get(&node).map(|peer| peer.entry.resources).unwrap_or_default();
-        total.minus(&self.used.get(&node).copied().unwrap_or_default())
+    pub fn free_on(&self, node: NodeId) -> Amount {
+        self.nodes.get(&node).map(|peer| self.usage.left_of(node, &peer.amount)).unwrap_or_default()
     }
 }

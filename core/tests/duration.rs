@@ -5,12 +5,12 @@ mod support;
 use shoal_core::entry::StatusEntry;
 use shoal_core::task::Task;
 use shoal_core::transition::{Transition, apply};
-use support::{WALL, node, queued_task};
+use support::{WALL, node, queued_task, steal};
 
 fn expected_of(task: &Task) -> u32 {
     match StatusEntry::of(task, Some(1)) {
         StatusEntry::Queued(entry) => entry.expected_s,
-        StatusEntry::Running(_, entry) => entry.expected_s,
+        StatusEntry::Running(entry) => entry.expected_s,
         StatusEntry::Ended(entry) => panic!("it has not ended: {entry:?}"),
     }
 }
@@ -18,8 +18,7 @@ fn expected_of(task: &Task) -> u32 {
 #[test]
 fn the_expectation_stands_in_the_entries_of_all_attempts() {
     let submitted = Task { expected_s: 720, expected_from: 34, ..queued_task(1) };
-    let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
-    let running = apply(&submitted, &steal, WALL).expect("it is queued");
+    let running = apply(&submitted, &steal(1), WALL).expect("it is queued");
     let again = apply(&running, &Transition::Lose { node: node(1), attempt: 1 }, WALL).expect("it ran");
     assert_eq!([&submitted, &running, &again].map(expected_of), [720; 3]);
 }

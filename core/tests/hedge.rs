@@ -7,7 +7,7 @@ use shoal_core::entry::QueueEntry;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::TaskId;
 use shoal_core::node::{Node, NodeConfig};
-use shoal_core::rendezvous::weight;
+use shoal_core::rendezvous::{pick, weight};
 use shoal_core::time::BootMs;
 use shoal_core::transition::Transition;
 use shoal_core::view::{Fact, Snapshot};
@@ -51,9 +51,13 @@ fn wake(actions: &[Action]) -> Option<BootMs> {
     actions.iter().find_map(wake)
 }
 
-/// The first `count` tasks from number `from` on that belong to node `of` when both have room.
+/// The first `count` tasks from number `from` on that fall to node `of` when both have room: as its own where many wait, by the hash that decides
+/// between equal nodes where few do.
 fn owned_by(of: u64, from: u64, count: usize) -> Vec<u64> {
-    let theirs = |n: &u64| (weight(task(*n).0, node(2)) > weight(task(*n).0, node(1))) == (of == 2);
+    let theirs = |n: &u64| {
+        (weight(task(*n).0, node(2)) > weight(task(*n).0, node(1))) == (of == 2)
+            && pick(task(*n).0, &[1, 2]) == Some(&of)
+    };
     (from..).filter(theirs).take(count).collect()
 }
 
@@ -132,11 +136,11 @@ fn patience_follows_what_a_steal_takes_here_and_is_capped() {
         let mine = owned_by(1, 0, 1);
         let (mut n, actions) = node_one(in_queue(&mine));
         assert_eq!(stolen(&actions), ids(&mine));
-        let transition = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+        let transition = support::steal(1);
         let decided = NOW.plus(takes);
         let decision = Decision::Committed { task: Box::new(queued_task(mine[0])), revision: 201 };
         step(&mut n, decided, Event::Decided { task: task(mine[0]), transition, decision });
-        let facts = [vec![Fact::NotQueued(task(mine[0]))], in_queue(&owned_by(2, 100, 1))].concat();
+        let facts = [vec![Fact::NotQueued(task(mine[0]))], in_queue(&owned_by(2, 100, 3))].concat();
         let actions = step(&mut n, decided, Event::Changed { facts, revision: 300 });
         assert_eq!(wake(&actions), Some(decided.plus(patience)), "a steal takes {takes} ms");
     }

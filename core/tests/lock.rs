@@ -57,7 +57,7 @@ fn a_locked_node_takes_nothing_and_the_others_do_not_wait_for_it() {
     let (one, two) = (node(1, &facts), node(2, &facts));
     assert_eq!((one.local().len(), two.local().len()), (4, 0), "what they have stolen");
     assert_eq!((planned(&two, support::node(1)), planned(&two, support::node(2))), (4, 0));
-    let said = why(one.view(), task(5), BootMs(0)).unwrap();
+    let said = why(one.view(), &one.plan(BootMs(0)), task(5), BootMs(0)).unwrap();
     assert!(
         said.nodes.contains(&("n2".to_owned(), "drained by ann: a new disk".to_owned())),
         "{:?}",
@@ -96,7 +96,10 @@ fn a_paused_queue_starts_nothing_anywhere_and_says_so() {
     let facts = [tasks(), vec![locked(Lockable::Queue, Some(3))]].concat();
     let mut n = node(1, &facts);
     assert_eq!(n.plan(BootMs(0)).placements, []);
-    assert_eq!(why(n.view(), task(0), BootMs(0)).unwrap().summary, "the queue is paused by ann: a new disk");
+    assert_eq!(
+        why(n.view(), &n.plan(BootMs(0)), task(0), BootMs(0)).unwrap().summary,
+        "the queue is paused by ann: a new disk"
+    );
     step(&mut n, 10, clock(3));
     assert!(!n.local().is_empty(), "over");
 }

@@ -51,13 +51,13 @@ fn exited() -> Outcome {
 
 /// Task `n` as its attempt `number` on node 1.
 fn record(n: u64, number: u32) -> Task {
-    let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+    let steal = support::steal(1);
     apply(&Task { attempt: number, ..queued_task(n) }, &steal, WALL).expect("a queued task can be stolen")
 }
 
 /// Node 1 with attempt `number` of task `n` stolen at `revision` and started; its watch has not shown that yet.
 fn steal_and_start(n: &mut Node, which: u64, number: u32, revision: i64) {
-    let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+    let steal = support::steal(1);
     let decision = Decision::Committed { task: Box::new(record(which, number)), revision };
     let actions = do_now(n, Event::Decided { task: task(which), transition: steal, decision });
     assert!(starts(&actions).contains(&attempt(which, number)), "{actions:?}");
@@ -168,7 +168,7 @@ fn a_requeue_that_was_decided_is_not_proposed_again_before_the_watch_shows_it() 
         let [(_, lose)] = proposed.as_slice() else { panic!("{proposed:?}") };
         let decision = match committed {
             true => Decision::Committed { task: Box::new(queued_task(1)), revision: 212 },
-            false => Decision::Refused,
+            false => Decision::Refused { runs_here: false },
         };
         let decided = Event::Decided { task: task(1), transition: lose.clone(), decision };
         let actions = do_now(&mut n, decided);
@@ -262,7 +262,8 @@ fn an_attempt_hidden_behind_an_older_one_is_claimed_when_that_is_released() {
     let here = Fact::Running { task: task(1), node: node(1), entry };
     let mut actions = do_now(&mut n, synced(200, vec![node_up(1, cores(4)), here]));
     let transition = Transition::Finish { node: node(1), attempt: 1, outcome: exited() };
-    let refused = Event::Decided { task: task(1), transition, decision: Decision::Refused };
+    let refused =
+        Event::Decided { task: task(1), transition, decision: Decision::Refused { runs_here: false } };
     actions.extend(do_now(&mut n, refused));
     assert_eq!(claims(&actions), [task(1)]);
 }
@@ -314,7 +315,11 @@ fn a_refused_steal_is_left_alone_until_the_view_moves_or_a_second_has_passed() {
     let [(_, steal)] = &proposals(&do_now(&mut n, changed(220, vec![queued(1, cores(1))])))[..] else {
         panic!("not proposed")
     };
-    let refused = Event::Decided { task: task(1), transition: steal.clone(), decision: Decision::Refused };
+    let refused = Event::Decided {
+        task: task(1),
+        transition: steal.clone(),
+        decision: Decision::Refused { runs_here: false },
+    };
     let actions = do_now(&mut n, refused);
     let [Action::WakeAt(at)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(proposals(&step(&mut n, BootMs(at.0 - 1), Event::Tick)), []);
@@ -329,7 +334,11 @@ fn an_end_that_comes_between_two_identities_is_released() {
     do_now(&mut n, Event::Ended { attempt: attempt(1, 1), outcome: exited() });
     let actions = do_now(&mut n, Event::Registered { node: node(3), created: 300 });
     let [(_, finish)] = &proposals(&actions)[..] else { panic!("the runner keeps it for ever: {actions:?}") };
-    let refused = Event::Decided { task: task(1), transition: finish.clone(), decision: Decision::Refused };
+    let refused = Event::Decided {
+        task: task(1),
+        transition: finish.clone(),
+        decision: Decision::Refused { runs_here: false },
+    };
     assert!(do_now(&mut n, refused).contains(&Action::Release(attempt(1, 1))));
 }
 
@@ -351,7 +360,11 @@ fn a_result_decided_after_its_identity_was_lost_is_released_all_the_same() {
     let [(_, finish)] = &proposals(&actions)[..] else { panic!("not recorded: {actions:?}") };
     do_now(&mut n, Event::LeaseLost);
     do_now(&mut n, Event::Registered { node: node(3), created: 300 });
-    let refused = Event::Decided { task: task(1), transition: finish.clone(), decision: Decision::Refused };
+    let refused = Event::Decided {
+        task: task(1),
+        transition: finish.clone(),
+        decision: Decision::Refused { runs_here: false },
+    };
     assert!(do_now(&mut n, refused).contains(&Action::Release(attempt(1, 1))));
 }
 
@@ -379,7 +392,11 @@ fn a_steal_that_is_refused_though_the_store_says_that_it_runs_here_is_claimed() 
     let entry = shoal_core::entry::RunEntry { cancel: true, ..run_entry(cores(1), 1) };
     let here = vec![Fact::NotQueued(task(1)), Fact::Running { task: task(1), node: node(1), entry }];
     assert_eq!(claims(&do_now(&mut n, changed(212, here))), []);
-    let refused = Event::Decided { task: task(1), transition: steal.clone(), decision: Decision::Refused };
+    let refused = Event::Decided {
+        task: task(1),
+        transition: steal.clone(),
+        decision: Decision::Refused { runs_here: false },
+    };
     assert_eq!(claims(&do_now(&mut n, refused)), [task(1)], "else it is canceling until the next reconcile");
 }
 
@@ -387,7 +404,7 @@ fn a_steal_that_is_refused_though_the_store_says_that_it_runs_here_is_claimed() 
 fn a_node_that_cannot_launch_leaves_the_queue_to_others_until_a_launch_succeeds() {
     let mut n = node_one(vec![]);
     let fail = |n: &mut Node, which: u64, now: BootMs| {
-        let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+        let steal = support::steal(1);
         let decision = Decision::Committed { task: Box::new(record(which, 1)), revision: 200 };
         step(n, now, Event::Decided { task: task(which), transition: steal, decision });
         let outcome = Outcome::LaunchFailed("no room".to_owned());
@@ -416,7 +433,7 @@ fn images_that_fail_say_nothing_about_the_node() {
     do_now(&mut n, changed(210, vec![queued(1, cores(1))]));
     let failures = [Outcome::ImageNotReady("no holder".to_owned()), Outcome::NoImage("removed".to_owned())];
     for (which, outcome) in (1..).zip(failures.into_iter().cycle().take(8)) {
-        let steal = Transition::Steal { node: node(1), node_name: "n1".to_owned() };
+        let steal = support::steal(1);
         let decision = Decision::Committed { task: Box::new(record(which, 1)), revision: 200 + which as i64 };
         do_now(&mut n, Event::Decided { task: task(which), transition: steal, decision });
         do_now(&mut n, Event::Ended { attempt: attempt(which, 1), outcome });

@@ -5,11 +5,12 @@
 mod support;
 
 use proptest::prelude::*;
+use shoal_core::charge::Cost;
 use shoal_core::clock::{TICK_S, Tick};
 use shoal_core::entry::{QueueEntry, StatusEntry};
 use shoal_core::event::{Action, Event};
 use shoal_core::node::{Node, NodeConfig};
-use shoal_core::plan::{Exclusions, plan};
+use shoal_core::plan::{Exclusions, Free, Plan, plan};
 use shoal_core::priority::{Priority, Rank};
 use shoal_core::task::{Hold, Task, TaskState};
 use shoal_core::time::BootMs;
@@ -35,8 +36,9 @@ fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
 
 /// What starts when nodes 1 to `nodes` have one core each.
 fn starts(view: &View, nodes: u64) -> Vec<shoal_core::id::TaskId> {
-    let free = (1..=nodes).map(|n| (node(n), cores(1))).collect();
-    plan(view, &free, &Exclusions::default(), BootMs(0)).placements.iter().map(|p| p.task).collect()
+    let others = view.nodes().keys().filter(|id| !(1..=nodes).any(|n| node(n) == **id)).copied();
+    let exclude = Exclusions { nodes: others.collect(), ..Exclusions::default() };
+    plan(view, &Free::of(view), &exclude).placements.iter().map(|p| p.task).collect()
 }
 
 fn step(node: &mut Node, now: u64, event: Event) -> Vec<Action> {
@@ -74,10 +76,10 @@ fn an_urgent_task_does_not_wait_for_its_owner() {
 #[test]
 fn waiting_makes_up_for_priority_below_the_urgent_class_only() {
     let hours = |h: u64| h * 3600 / TICK_S;
-    let view = view_of([waiting(1, 250, 0), waiting(2, 750, hours(6)), node_up(1, cores(1))]);
-    assert_eq!(starts(&view, 1), [task(1)], "low, six hours longer in the queue");
-    let view = view_of([waiting(1, 250, hours(2)), waiting(2, 750, hours(6)), node_up(1, cores(1))]);
-    assert_eq!(starts(&view, 1), [task(2)], "low, four hours longer");
+    let view = view_of([waiting(1, 250, 0), waiting(2, 750, hours(10)), node_up(1, cores(1))]);
+    assert_eq!(starts(&view, 1), [task(1)], "low, ten hours longer in the queue");
+    let view = view_of([waiting(1, 250, hours(4)), waiting(2, 750, hours(10)), node_up(1, cores(1))]);
+    assert_eq!(starts(&view, 1), [task(2)], "low, six hours longer");
     let view = view_of([waiting(1, 899, 0), waiting(2, 900, hours(10_000)), node_up(1, cores(1))]);
     assert_eq!(starts(&view, 1), [task(2)], "nothing is older than urgent");
 }
@@ -90,13 +92,13 @@ proptest! {
     fn the_first_group_of_equals_is_served_first(tasks in prop::collection::vec((1..=1000u64, 0..5_000u64), 1..40)) {
         let facts = tasks.iter().zip(0..).map(|((priority, tick), n)| waiting(n, *priority, *tick));
         let view = view_of(facts.chain([node_up(1, cores(1)), node_up(2, cores(1))]));
-        let best = view.all_queued().map(|q| q.order.rank).min().unwrap();
+        let best = view.all_queued().map(|(task, q)| q.order(task).rank).min().unwrap();
         let started = starts(&view, 1);
         prop_assert_eq!(started.len(), 1);
-        prop_assert_eq!(view.queued(started[0]).unwrap().order.rank.group(), best.group());
+        prop_assert_eq!(view.queued(started[0]).unwrap().order(started[0]).rank.group(), best.group());
         for (priority, tick) in tasks {
-            let rank = Rank::of(Priority::new(priority).unwrap(), Tick(tick));
-            prop_assert_eq!(rank < Rank::of(Priority::new(priority).unwrap(), Tick(tick + 1)), priority < 900);
+            let rank = |tick| Rank::of(Priority::new(priority).unwrap(), Tick(tick), Cost::new(1, 60, 0));
+            prop_assert!(rank(tick) < rank(tick + 1));
         }
     }
 }
@@ -111,7 +113,7 @@ fn a_held_task_starts_nowhere_until_it_is_released() {
     let mut view = view_of([held(true), node_up(1, cores(1))]);
     assert_eq!(starts(&view, 1), []);
     assert_eq!(view.queue_len(), 1, "it is still in the queue");
-    let said = why(&view, task(1), BootMs(0)).unwrap().summary;
+    let said = why(&view, &Plan::default(), task(1), BootMs(0)).unwrap().summary;
     assert!(said.contains("holds it") && said.contains("shoal release"), "{said}");
     view.apply(&held(false), BootMs(10));
     view.ripen(BootMs(10));
@@ -121,7 +123,7 @@ fn a_held_task_starts_nowhere_until_it_is_released() {
 }
 
 fn steal() -> Transition {
-    Transition::Steal { node: node(1), node_name: "n1".to_owned() }
+    support::steal(1)
 }
 
 fn after(task: &Task, adjust: Adjust) -> Result<Task, Illegal> {

@@ -7,11 +7,8 @@ use shoal_core::spec::OnNodeLoss;
 use shoal_core::task::{Exit, ExitHow, FailureKind, Hold, Task, TaskState};
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Adjust, Illegal, Outcome, Transition, apply};
-use support::{WALL, cancel, exit_code, node, queued_task};
+use support::{WALL, cancel, exit_code, node, queued_task, steal};
 
-fn steal(by: u64) -> Transition {
-    Transition::Steal { node: node(by), node_name: format!("n{by}") }
-}
 fn finish(by: u64, attempt: u32, outcome: Outcome) -> Transition {
     Transition::Finish { node: node(by), attempt, outcome }
 }
@@ -101,6 +98,7 @@ fn words(result: &Result<Task, Illegal>) -> String {
         Err(Illegal::Terminal) => "- ended".to_owned(),
         Err(Illegal::NotQueued) => "- not queued".to_owned(),
         Err(Illegal::NotOwner) => "- not owner".to_owned(),
+        Err(Illegal::NotItsNodes { .. }) => "not its nodes".to_owned(),
         Err(Illegal::AlreadyCanceling) => "- already".to_owned(),
         Err(Illegal::Held) => "- held".to_owned(),
     }

@@ -3,16 +3,19 @@
 mod support;
 
 use proptest::prelude::*;
+use shoal_core::amount::Amount;
 use shoal_core::backoff;
 use shoal_core::clock::Tick;
-use shoal_core::entry::QueueEntry;
+use shoal_core::entry::{PartEntry, QueueEntry};
+use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::Lockable;
+use shoal_core::plan::{Exclusions, Free, plan};
 use shoal_core::resources::Resources;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, Snapshot, View};
 use std::collections::BTreeMap;
-use support::{cores, lock, node, node_entry, queue_entry, run_entry, task};
+use support::{cores, lock, node, node_entry, offer_entry, queue_entry, run_entry, task};
 
 const NOW: BootMs = BootMs(1_000);
 
@@ -22,6 +25,7 @@ struct Store {
     revision: i64,
     queued: BTreeMap<TaskId, Fact>,
     running: BTreeMap<(NodeId, TaskId), (Fact, Resources)>,
+    offered: BTreeMap<(NodeId, TaskId), (Fact, Resources)>,
     nodes: BTreeMap<NodeId, Fact>,
     clock: Option<Fact>,
     locks: BTreeMap<Lockable, Fact>,
@@ -37,6 +41,10 @@ impl Store {
                 self.running.insert((*node, *task), (fact.clone(), entry.resources));
             }
             Fact::NotRunning { task, node } => drop(self.running.remove(&(*node, *task))),
+            Fact::Offered { task, node, entry, .. } => {
+                self.offered.insert((*node, *task), (fact.clone(), entry.resources));
+            }
+            Fact::NotOffered { task, node } => drop(self.offered.remove(&(*node, *task))),
             Fact::NodeUp { node, .. } => drop(self.nodes.insert(*node, fact.clone())),
             Fact::NodeDown(node) => drop(self.nodes.remove(node)),
             Fact::Clock { .. } => self.clock = Some(fact.clone()),
@@ -45,7 +53,7 @@ impl Store {
         }
     }
     fn snapshot(&self) -> Snapshot {
-        let running = self.running.values().map(|(fact, _)| fact);
+        let running = self.running.values().chain(self.offered.values()).map(|(fact, _)| fact);
         let all = self
             .nodes
             .values()
@@ -56,9 +64,10 @@ impl Store {
         let facts = all.cloned().collect();
         Snapshot { revision: self.revision, facts }
     }
-    fn used_on(&self, node: NodeId) -> Resources {
-        let here = self.running.iter().filter(|((on, _), _)| *on == node);
-        here.fold(Resources::default(), |sum, (_, (_, ask))| sum.plus(ask))
+    fn used_on(&self, node: NodeId) -> Amount {
+        let runs = self.running.iter().filter(|((on, _), _)| *on == node).map(|(_, (_, ask))| *ask);
+        let keeps = self.offered.iter().filter(|((on, _), _)| *on == node).map(|(_, (_, ask))| *ask);
+        runs.chain(keeps).fold(Amount::default(), |sum, ask| sum.plus(&ask.into()))
     }
 }
 
@@ -69,11 +78,12 @@ fn lockable(n: u64) -> Lockable {
 /// Any fact at all, sensible or not: the fold must hold for what a broken peer writes, too.
 fn any_fact() -> impl Strategy<Value = Fact> {
     let ids = (0..8u64, 0..4u64, 1..5u32, 1..4u32);
-    (0..9u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
+    (0..11u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
         0 => {
             let order = (attempt > 1).then_some(7);
             let (held, tick) = (size == 4, Tick(n));
-            let entry = QueueEntry { order, held, tick, ..queue_entry(cores(size), attempt) };
+            let parts = vec![PartEntry { nodes: 2, needs: Features::default() }; usize::from(n == 3)];
+            let entry = QueueEntry { order, held, tick, parts, ..queue_entry(cores(size), attempt) };
             Fact::Queued { task: task(t), entry, created: 100 }
         }
         1 => Fact::NotQueued(task(t)),
@@ -82,6 +92,13 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         4 => Fact::NodeUp { node: node(n), entry: node_entry("n", cores(size + 4)), created: 1 },
         5 => Fact::NodeDown(node(n)),
         6 => Fact::Clock { tick: Tick(t), revision: 7 },
+        9 => Fact::Offered {
+            task: task(t),
+            node: node(n),
+            entry: offer_entry(cores(size), attempt),
+            created: 9,
+        },
+        10 => Fact::NotOffered { task: task(t), node: node(n) },
         7 => Fact::Locked { what: lockable(n), entry: lock(Some(t)), revision: 8 },
         _ => Fact::Unlocked(lockable(n)),
     })
@@ -95,17 +112,6 @@ fn fold(facts: &[Fact], now: BootMs) -> (View, Store) {
     }
     view.revision = store.revision;
     (view, store)
-}
-
-/// Everything that can be asked of a view, as text.
-fn answers(view: &View) -> String {
-    let nodes: Vec<_> = view.nodes().keys().map(|id| (*id, view.free_on(*id))).collect();
-    let lost: Vec<_> = view.lost_nodes().collect();
-    let mut queue: Vec<_> = view.all_queued().map(|q| (q.order, q.entry.clone())).collect();
-    queue.sort_by_key(|(order, _)| *order);
-    let running: Vec<_> =
-        (0..4).map(|n| (view.running_len(node(n)), view.running_on(node(n)).collect::<Vec<_>>())).collect();
-    format!("{} {nodes:?} {lost:?} {queue:?} {running:?} {:?}", view.revision, view.ripe())
 }
 
 proptest! {
@@ -129,15 +135,18 @@ proptest! {
         for view in [&mut folded, &mut listed, &mut caught_up] {
             view.ripen(NOW.plus(backoff::MAX_MS));
         }
-        prop_assert_eq!(answers(&folded), answers(&listed));
-        prop_assert_eq!(answers(&folded), answers(&caught_up));
+        let plan = |view: &View| plan(view, &Free::of(view), &Exclusions::default());
+        prop_assert_eq!(folded.to_string(), listed.to_string());
+        prop_assert_eq!(folded.to_string(), caught_up.to_string());
+        prop_assert_eq!(plan(&folded), plan(&listed));
+        prop_assert_eq!(plan(&folded), plan(&caught_up));
     }
 
     #[test]
     fn what_is_free_never_drifts(facts in prop::collection::vec(any_fact(), 0..120)) {
         let (view, store) = fold(&facts, NOW);
         for (id, peer) in view.nodes() {
-            prop_assert_eq!(view.free_on(*id), peer.entry.resources.minus(&store.used_on(*id)));
+            prop_assert_eq!(view.free_on(*id), peer.amount.minus(&store.used_on(*id)));
         }
     }
 
@@ -155,16 +164,17 @@ proptest! {
         }
         now = now.plus(last);
         view.ripen(now);
-        let mut ripe: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();
-        let free: Vec<_> = view.all_queued().filter(|q| !q.entry.held).collect();
-        let due = |q: &&&shoal_core::view::Queued| q.ripe_at() <= now;
-        let mut expected: Vec<TaskId> = free.iter().filter(due).map(|q| q.order.task).collect();
+        let mut ripe: Vec<TaskId> = view.lines().flat_map(|line| &line.orders).map(|order| order.task).collect();
+        let free: Vec<_> = view.all_queued().filter(|(_, q)| !q.held).collect();
+        let due = |(_, q): &&(TaskId, &shoal_core::view::Queued)| q.ripe_at() <= now;
+        let mut expected: Vec<TaskId> = free.iter().filter(due).map(|(task, _)| *task).collect();
         ripe.sort();
         expected.sort();
+        prop_assert_eq!(view.ripe_len(), ripe.len());
         prop_assert_eq!(ripe, expected);
         prop_assert!(view.next_ripe().is_none_or(|at| at > now));
-        prop_assert_eq!(view.next_ripe(), free.iter().map(|q| q.ripe_at()).filter(|at| *at > now).min());
-        prop_assert!(view.ripe().values().all(|orders| !orders.is_empty()));
+        prop_assert_eq!(view.next_ripe(), free.iter().map(|(_, q)| q.ripe_at()).filter(|at| *at > now).min());
+        prop_assert!(view.lines().all(|line| !line.orders.is_empty()));
     }
 }
 
@@ -187,6 +197,6 @@ fn a_requeued_task_keeps_its_place_in_the_queue() {
     let again = QueueEntry { order: Some(101), ..queue_entry(cores(1), 2) };
     view.apply(&Fact::Queued { task: task(1), entry: again, created: 900 }, NOW);
     view.ripen(NOW.plus(backoff::MAX_MS));
-    let order: Vec<TaskId> = view.ripe().values().flatten().map(|order| order.task).collect();
+    let order: Vec<TaskId> = view.lines().flat_map(|line| &line.orders).map(|order| order.task).collect();
     assert_eq!(order, [task(1), task(5)]);
 }

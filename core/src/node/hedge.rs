@@ -1,10 +1,11 @@
-//! The hedge: a peer that does not take its part of the plan in time is planned around, until it is heard of again.
-//! "In time" follows this node's own steals: what they take, the peers' take too.
+//! The hedge: a peer that does not take its part of the plan in time is planned around, until it is heard of again, or for a while: where every node is
+//! needed (a task of several nodes), nobody would be heard of while each goes around another. "In time" follows this node's own steals: what they take,
+//! the peers' take too.
 
 use crate::id::{NodeId, TaskId};
 use crate::plan::Plan;
 use crate::time::BootMs;
-use crate::view::Fact;
+use crate::view::{Fact, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shortest patience: above the slowest transaction of a healthy cluster under load.
@@ -14,11 +15,19 @@ pub const MAX_MS: u64 = 2_000;
 /// Patience in multiples of a steal's usual duration.
 pub const FACTOR: u64 = 8;
 
+/// For an offer of a part of a task of several nodes, so many times the patience: others go around somebody for a while before they offer theirs.
+const GANG_FACTOR: u64 = 4;
+/// How long a late peer is gone around that is not heard of, at first; twice as long each time that it is late again.
+const AROUND_MIN_MS: u64 = 1_000;
+/// At most.
+const AROUND_MAX_MS: u64 = 4_000;
+
 /// Who was expected to take what since when.
 #[derive(Clone, Debug, Default)]
 pub struct Hedge {
-    expected: BTreeMap<TaskId, (NodeId, BootMs)>,
-    late: BTreeSet<NodeId>,
+    expected: BTreeMap<(TaskId, NodeId), (BootMs, u64)>,
+    /// Who is gone around until when, and how long that is in all.
+    late: BTreeMap<NodeId, (BootMs, u64)>,
     proposed: BTreeMap<TaskId, BootMs>,
     usual_ms: u64,
 }
@@ -29,24 +38,30 @@ impl Hedge {
         (self.usual_ms * FACTOR).clamp(MIN_MS, MAX_MS)
     }
 
-    /// Compares the plan with what was expected before; returns peers that are late now.
-    pub(super) fn observe(&mut self, me: NodeId, plan: &Plan, now: BootMs) -> BTreeSet<NodeId> {
+    /// Compares the plan with what was expected before; returns peers that are late now. Of a task of several nodes each is expected to offer its part.
+    pub(super) fn observe(&mut self, me: NodeId, plan: &Plan, view: &View, now: BootMs) -> BTreeSet<NodeId> {
         let patience = self.patience_ms();
         let mut expected = BTreeMap::new();
         let mut late = BTreeSet::new();
-        for p in plan.placements.iter().filter(|p| p.node != me) {
-            let since = match self.expected.get(&p.task) {
-                Some((node, since)) if *node == p.node => *since,
-                _ => now,
-            };
+        let singles = plan.placements.iter().map(|p| (p.task, p.node, patience));
+        let parts = plan.gangs.iter().flat_map(|gang| {
+            let offers = view.offers(gang.task);
+            let missing = move |node: &&NodeId| !offers.is_some_and(|offers| offers.contains_key(*node));
+            gang.nodes.iter().filter(missing).map(move |node| (gang.task, *node, patience * GANG_FACTOR))
+        });
+        for (task, node, patience) in singles.chain(parts).filter(|(_, node, _)| *node != me) {
+            let since = self.expected.get(&(task, node)).map_or(now, |(since, _)| *since);
             if now.since(since) >= patience {
-                late.insert(p.node);
+                late.insert(node);
             }
-            expected.insert(p.task, (p.node, since));
+            expected.insert((task, node), (since, patience));
         }
-        expected.retain(|_, (node, _)| !late.contains(node));
+        expected.retain(|(_, node), _| !late.contains(node));
         self.expected = expected;
-        self.late.extend(&late);
+        for node in &late {
+            let around = self.late.get(node).map_or(AROUND_MIN_MS, |(_, last)| (last * 2).min(AROUND_MAX_MS));
+            self.late.insert(*node, (now.plus(around), around));
+        }
         late
     }
 
@@ -61,6 +76,11 @@ impl Hedge {
             Fact::Running { node, .. } | Fact::NotRunning { node, .. } | Fact::NodeDown(node) => {
                 self.late.remove(node);
             }
+            Fact::Offered { node, .. } => {
+                self.late.remove(node);
+            }
+            // It may have ended with the start that another node made.
+            Fact::NotOffered { .. } => {}
             Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } => {}
             Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
         }
@@ -77,12 +97,14 @@ impl Hedge {
     }
 
     /// Peers that the plan goes around.
-    pub fn late_nodes(&self) -> BTreeSet<NodeId> {
-        self.late.clone()
+    pub fn late_nodes(&self, now: BootMs) -> BTreeSet<NodeId> {
+        self.late.iter().filter(|(_, (until, _))| *until > now).map(|(node, _)| *node).collect()
     }
 
-    /// When somebody becomes late.
-    pub(super) fn next_deadline(&self) -> Option<BootMs> {
-        self.expected.values().map(|(_, since)| since.plus(self.patience_ms())).min()
+    /// When somebody becomes late, or is no longer gone around.
+    pub(super) fn next_deadline(&self, now: BootMs) -> Option<BootMs> {
+        let late = self.expected.values().map(|(since, patience)| since.plus(*patience)).min();
+        let trusted = self.late.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+        late.into_iter().chain(trusted).min()
     }
 }

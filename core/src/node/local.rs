@@ -1,10 +1,13 @@
 //! The attempts that this node holds, and how they are held against what the store says.
 
 use super::Node;
+use crate::amount::Amount;
+use crate::clock::Tick;
+use crate::entry::RunEntry;
 use crate::event::{Action, Found};
-use crate::id::{AttemptId, TaskId};
-use crate::resources::Resources;
-use crate::task::{Task, TaskState};
+use crate::id::{AttemptId, NodeId, TaskId};
+use crate::limit::LimitClass;
+use crate::task::Task;
 use std::collections::BTreeSet;
 
 /// Where an attempt on this node is.
@@ -12,6 +15,12 @@ use std::collections::BTreeSet;
 pub enum Phase {
     /// Its capacity is reserved and the steal is proposed.
     Stealing,
+    /// Its capacity is kept for a task of several nodes, and this node says so or is about to.
+    Offering,
+    /// So it is, and this node has proposed the start for all of them.
+    Gathered,
+    /// So it was, and the offer is being taken back.
+    Withdrawing,
     /// The store says it runs here but this node does not know it: its record is being read.
     Claiming,
     /// The runner has been asked to start it.
@@ -20,6 +29,16 @@ pub enum Phase {
     Running,
     /// Its process has ended; the end is being recorded.
     Ending,
+}
+
+impl Phase {
+    /// Whether room is kept for a task that may yet start elsewhere.
+    pub fn is_offer(self) -> bool {
+        match self {
+            Phase::Offering | Phase::Gathered | Phase::Withdrawing => true,
+            Phase::Stealing | Phase::Claiming | Phase::Starting | Phase::Running | Phase::Ending => false,
+        }
+    }
 }
 
 /// From SIGTERM to SIGKILL, as the attempt's record says.
@@ -39,7 +58,9 @@ pub struct Local {
     /// Its number.
     pub attempt: u32,
     /// What it holds of the node; of an adopted attempt nothing until the store has said it.
-    pub resources: Resources,
+    pub amount: Amount,
+    /// By when it has surely ended, by the cluster's clock; `None` without a limit, or where that is not known.
+    pub end: Option<Tick>,
     /// Where it is.
     pub phase: Phase,
     /// Whether its end was asked for.
@@ -55,7 +76,8 @@ impl Local {
     pub(super) fn adopted(attempt: u32, since: i64) -> Local {
         Local {
             attempt,
-            resources: Resources::default(),
+            amount: Amount::default(),
+            end: None,
             phase: Phase::Running,
             stop_sent: false,
             since,
@@ -67,6 +89,7 @@ impl Local {
     pub fn holds_capacity(&self) -> bool {
         match self.phase {
             Phase::Stealing | Phase::Claiming | Phase::Starting | Phase::Running => true,
+            Phase::Offering | Phase::Gathered | Phase::Withdrawing => true,
             Phase::Ending => false,
         }
     }
@@ -85,16 +108,23 @@ impl Node {
         for task in gone {
             self.disowned(task, revision, actions);
         }
+        self.reconcile_offers(me, actions);
     }
 
     /// The store says that `task` runs here: claim what is unknown, stop what somebody canceled.
     pub(super) fn check_local(&mut self, task: TaskId, actions: &mut Vec<Action>) {
         let Some((me, _)) = self.identity else { return };
         let Some(entry) = self.view.run_entry(me, task).cloned() else { return };
-        let Some(local) = self.local.get_mut(&task) else {
+        let amount = self.held(me, &entry);
+        let known = self.local.get_mut(&task);
+        let offered = |l: &&mut Local| matches!(l.phase, Phase::Offering | Phase::Withdrawing);
+        let Some(local) = known.filter(|l| !offered(l) || l.attempt > entry.attempt) else {
+            // Nothing is known of it, or another node has started it for all: what was kept for it is its own now.
+            self.gather.forget(task);
             let claiming =
                 Local { phase: Phase::Claiming, ..Local::adopted(entry.attempt, self.view.revision) };
-            self.local.insert(task, Local { resources: entry.resources, grace: Grace::Asked, ..claiming });
+            let end = entry.end();
+            self.local.insert(task, Local { amount, end, grace: Grace::Asked, ..claiming });
             actions.push(Action::Claim(task));
             return;
         };
@@ -104,7 +134,7 @@ impl Node {
             }
             return;
         }
-        local.resources = entry.resources;
+        (local.amount, local.end) = (amount, entry.end());
         let alive = matches!(local.phase, Phase::Starting | Phase::Running);
         if entry.cancel && alive && !local.stop_sent {
             let attempt = AttemptId { task, number: entry.attempt };
@@ -122,6 +152,14 @@ impl Node {
         }
     }
 
+    /// What a task holds of this node.
+    fn held(&self, me: NodeId, entry: &RunEntry) -> Amount {
+        match self.view.nodes().get(&me) {
+            Some(peer) if entry.exclusive => peer.amount.clone(),
+            Some(_) | None => Amount { resources: entry.resources, counts: entry.counts.clone() },
+        }
+    }
+
     /// Whether the store, as of `revision`, does not say that `task` runs here: then what still lives of it must die.
     pub(super) fn disowned(&mut self, task: TaskId, revision: i64, actions: &mut Vec<Action>) {
         let owned = self.identity.is_some_and(|(me, _)| self.view.run_entry(me, task).is_some());
@@ -134,6 +172,7 @@ impl Node {
         let Some(local) = self.local.get(&task) else { return };
         match local.phase {
             Phase::Stealing | Phase::Claiming | Phase::Ending => {}
+            Phase::Offering | Phase::Gathered | Phase::Withdrawing => {}
             Phase::Starting | Phase::Running => {
                 let attempt = AttemptId { task, number: local.attempt };
                 actions.push(Action::Stop { attempt, grace_ms: 0 });
@@ -203,7 +242,7 @@ impl Node {
             }
             return;
         }
-        let mine = |t: &Task| matches!(&t.state, TaskState::Running { node, .. } if self.is_me(*node));
+        let mine = |t: &Task| self.identity.is_some_and(|(me, _)| t.runs_on(me));
         match record.filter(mine) {
             Some(record) => {
                 self.begin(record, revision, actions);
@@ -217,10 +256,17 @@ impl Node {
 
     /// Starts a task that the store says is ours.
     pub(super) fn begin(&mut self, record: Task, revision: i64, actions: &mut Vec<Action>) {
-        let canceled = matches!(&record.state, TaskState::Running { cancel: Some(_), .. });
+        let canceled = record.is_stopping();
+        let spec = &record.spec;
+        let all = self.identity.and_then(|(me, _)| self.view.nodes().get(&me)).filter(|_| spec.exclusive);
+        let amount = all.map_or_else(
+            || Amount { resources: spec.resources, counts: spec.counts.clone() },
+            |peer| peer.amount.clone(),
+        );
         let local = Local {
             attempt: record.attempt,
-            resources: record.spec.resources,
+            amount,
+            end: LimitClass::of_seconds(record.spec.limit_s()).end_from(self.view.clock().0),
             phase: Phase::Starting,
             stop_sent: canceled,
             since: revision,

@@ -2,70 +2,74 @@
 
 use super::Node;
 use super::local::{Grace, Local, Phase};
-use crate::entry::NodeState;
 use crate::event::{Action, Decision};
 use crate::id::{NodeId, TaskId};
-use crate::lock::Lockable;
-use crate::plan::{Exclusions, plan};
-use crate::resources::Resources;
+use crate::plan::{Exclusions, Free, Own, plan};
+use crate::shape::Shape;
 use crate::time::BootMs;
 use crate::transition::Transition;
-use std::collections::BTreeMap;
 
 /// After a lost steal the view is behind; the task is left alone until the view moves it, or this long.
 const REFUSED_MS: u64 = 1_000;
 
 impl Node {
-    /// What is free on each node that takes tasks (none does while the queue is paused): of this one as it knows itself, of the others as the store says.
-    pub(super) fn free(&self, me: NodeId) -> BTreeMap<NodeId, Resources> {
-        if self.view.lock(&Lockable::Queue).is_some() {
-            return BTreeMap::new();
-        }
-        let ready =
-            self.view.nodes().iter().filter(|(_, peer)| {
-                peer.entry.state == NodeState::Ready && self.view.lock_on(peer).is_none()
-            });
-        let mut free: BTreeMap<NodeId, Resources> =
-            ready.map(|(node, _)| (*node, self.view.free_on(*node))).collect();
-        if let Some(mine) = free.get_mut(&me) {
-            let total = self.view.nodes().get(&me).map(|p| p.entry.resources).unwrap_or_default();
-            let held = self.local.values().filter(|l| l.holds_capacity());
-            *mine = held.fold(total, |room, l| room.minus(&l.resources));
+    /// What is free on each node that takes tasks: of this one as it knows itself, of the others as the store says.
+    pub(super) fn free(&self, me: NodeId) -> Free {
+        let mut free = Free::of(&self.view);
+        if let Some(peer) = self.view.nodes().get(&me) {
+            let holders = self.local.values().filter(|l| l.holds_capacity());
+            let held: Vec<_> = holders.map(|l| (l.amount.clone(), l.end)).collect();
+            let room = held.iter().fold(peer.amount.clone(), |room, (amount, _)| room.minus(amount));
+            let keeps =
+                self.local.iter().filter(|(_, l)| matches!(l.phase, Phase::Offering | Phase::Gathered));
+            let keeps = keeps.map(|(task, l)| (*task, l.amount.clone())).collect();
+            free.correct(&self.view, me, room, Own { keeps, held });
         }
         free
     }
 
-    pub(super) fn exclusions(&self) -> Exclusions {
-        let taken = self.local.keys().chain(self.refused.keys()).copied();
-        Exclusions { tasks: taken.collect(), nodes: self.hedge.late_nodes() }
+    pub(super) fn exclusions(&self, now: BootMs) -> Exclusions {
+        let taken = self.local.iter().filter(|(_, l)| !l.phase.is_offer()).map(|(task, _)| task);
+        let tasks = taken.chain(self.refused.keys()).copied().collect();
+        Exclusions { tasks, nodes: self.hedge.late_nodes(now) }
     }
 
     pub(super) fn steal(&mut self, me: NodeId, now: BootMs, actions: &mut Vec<Action>) {
         let free = self.free(me);
-        let room = free.get(&me).copied().unwrap_or_default();
-        if !self.view.ripe().keys().any(|shape| room.fits(&shape.resources)) {
+        if !self.has_a_part(me, &free) {
             self.hedge.look_away();
             return;
         }
-        let mut exclude = self.exclusions();
-        loop {
-            let plan = plan(&self.view, &free, &exclude, now);
-            let late = self.hedge.observe(me, &plan, now);
+        let mut exclude = self.exclusions(now);
+        let plan = loop {
+            let plan = plan(&self.view, &free, &exclude);
+            let late = self.hedge.observe(me, &plan, &self.view, now);
             if late.is_empty() {
-                for placement in plan.placements.iter().filter(|p| p.node == me) {
-                    self.propose_steal(placement.task, me, now, actions);
-                }
-                return;
+                break plan;
             }
             exclude.nodes.extend(late);
+        };
+        for placement in plan.placements.iter().filter(|p| p.node == me) {
+            self.propose_steal(placement.task, me, now, actions);
         }
+        self.gather(me, &plan, now, actions);
+    }
+
+    /// Whether the plan can want anything of this node: most of the time under load it is full, and need not plan.
+    fn has_a_part(&self, me: NodeId, free: &Free) -> bool {
+        let room = free.on(&self.view, me);
+        let fits = |shape: &Shape| room.is_some_and(|room| room.fits(&shape.amount));
+        self.view.lines().any(|line| fits(&line.shape)) || self.local.values().any(|l| l.phase.is_offer())
     }
 
     fn propose_steal(&mut self, task: TaskId, me: NodeId, now: BootMs, actions: &mut Vec<Action>) {
-        let Some(queued) = self.view.queued(task) else { return };
+        let Some((queued, peer)) = self.view.queued(task).zip(self.view.nodes().get(&me)) else { return };
+        let shape = self.view.shape(queued);
+        let (amount, end) = (shape.amount_on(peer).clone(), shape.limit.end_from(self.view.clock().0));
         let local = Local {
-            attempt: queued.entry.attempt,
-            resources: queued.entry.resources,
+            attempt: queued.attempt,
+            amount,
+            end,
             phase: Phase::Stealing,
             stop_sent: false,
             since: i64::MAX,
@@ -73,7 +77,8 @@ impl Node {
         };
         self.local.insert(task, local);
         self.hedge.proposed(task, now);
-        let transition = Transition::Steal { node: me, node_name: self.config.name.clone() };
+        let (node_name, tick) = (self.config.name.clone(), self.view.clock().0);
+        let transition = Transition::Steal { node: me, node_name, tick, members: Vec::new() };
         actions.push(Action::Propose { task, transition });
     }
 
@@ -94,7 +99,14 @@ impl Node {
                 self.begin(*record, revision, actions);
                 self.check_local(task, actions);
             }
-            Decision::Refused => {
+            // Its room is not free: the watch is about to say so.
+            Decision::Refused { runs_here: true } => {
+                if let Some(local) = self.local.get_mut(&task) {
+                    (local.phase, local.grace) = (Phase::Claiming, Grace::Asked);
+                    actions.push(Action::Claim(task));
+                }
+            }
+            Decision::Refused { runs_here: false } => {
                 self.counters.steals_lost += 1;
                 self.local.remove(&task);
                 if self.view.queued(task).is_some() {

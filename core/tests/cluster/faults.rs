@@ -6,7 +6,7 @@ use crate::{CALM_FROM_MS, LEASE_MS};
 use shoal_core::event::{Decision, Event};
 use shoal_core::id::TaskId;
 use shoal_core::resources::Resources;
-use shoal_core::spec::{Net, OnNodeLoss};
+use shoal_core::spec::{GangEnd, GangPart, Net, OnNodeLoss};
 use shoal_core::task::Task;
 use shoal_core::time::WallMs;
 use shoal_core::transition::Transition;
@@ -31,6 +31,15 @@ fn any_task(world: &mut World, seq: u32, largest: Resources) -> Task {
     }
     if world.rng.chance(20) {
         spec.on_node_loss = OnNodeLoss::Fail;
+    }
+    // Only what the hosts could run together once all are well.
+    let smallest = world.hosts.iter().map(|h| h.capacity).min().unwrap_or_default();
+    if world.rng.chance(25) && world.hosts.len() > 1 && smallest.fits(&spec.resources) {
+        let nodes = world.rng.within(2, world.hosts.len() as u64) as u32;
+        spec.parts = vec![GangPart { nodes, labels: Vec::new() }];
+        spec.gang_end =
+            *world.rng.pick(&[GangEnd::FirstFailure, GangEnd::All, GangEnd::Lead]).unwrap_or(&GangEnd::All);
+        return Task::new(task(world.to_submit), spec, (seq, 1), WallMs(0));
     }
     // Only what the first host could run, which offers it: others would rightly wait for ever.
     if world.rng.chance(20) && world.hosts[0].capacity.fits(&spec.resources) {

@@ -41,6 +41,8 @@ pub(crate) enum Plant {
     Unfenced,
     /// Containers outlive their node's lease.
     NoDeadline,
+    /// Says that an offer is taken back before the store knows it.
+    HastyWithdrawal,
     /// Registers with an offer that the node does not have.
     Boast,
 }
@@ -75,6 +77,7 @@ struct Sum {
     canceled: usize,
     failed: usize,
     again: usize,
+    gangs: usize,
     identities: u64,
     steps: u64,
     ticks: u64,
@@ -92,6 +95,7 @@ impl Sum {
             }
             self.again += usize::from(task.attempt > 1);
         }
+        self.gangs += world.witness.gangs();
         self.identities += world.ids;
         self.steps += world.steps;
         self.ticks += world.hosts.iter().map(|h| h.ticks).sum::<u64>();
@@ -114,7 +118,8 @@ fn no_task_is_lost_or_doubled_and_no_node_is_overfull() {
         sum.add(&world);
     }
     println!("{sum:?}");
-    let enough = sum.complete > 1_000 && sum.canceled > 200 && sum.failed > 200 && sum.again > 400;
+    let enough =
+        sum.complete > 1_000 && sum.canceled > 200 && sum.failed > 200 && sum.again > 400 && sum.gangs > 200;
     assert!(seeds.end - seeds.start < CASES || enough, "the cases have become too tame: {sum:?}");
 }
 
@@ -124,8 +129,9 @@ fn planted_bugs_are_caught() {
         (Plant::Greed, "capacity"),
         (Plant::UnguardedRequeue, "overlap"),
         (Plant::CancelForgotten, "cancel"),
-        (Plant::Unfenced, "overlap"),
+        (Plant::Unfenced, "twice"),
         (Plant::NoDeadline, "overlap"),
+        (Plant::HastyWithdrawal, "capacity"),
         (Plant::Boast, "needs"),
     ];
     for (plant, sign) in plants {

@@ -4,10 +4,12 @@ use crate::host::{Lease, Life};
 use crate::support::{node, node_entry};
 use crate::world::{Happening, World};
 use crate::{LEASE_MS, Plant, faults, killed};
+use shoal_core::amount::Amount;
+use shoal_core::entry::OfferEntry;
 use shoal_core::event::{Event, Found};
 use shoal_core::features::NET_HOST;
 use shoal_core::id::{AttemptId, NodeId, TaskId};
-use shoal_core::spec::OnNodeLoss;
+use shoal_core::spec::Unknown;
 use shoal_core::task::{Exit, ExitHow};
 use shoal_core::time::BootMs;
 use shoal_core::transition::{Outcome, Transition};
@@ -22,6 +24,8 @@ impl World {
             }
             Happening::Apply { host, life, task, transition } => self.apply(host, life, task, transition),
             Happening::Read { host, life, task } => self.read(host, life, task),
+            Happening::Offer { host, life, task, node, of } => self.offer((host, life), task, node, of),
+            Happening::Withdraw { host, life, task, node } => self.withdraw((host, life), task, node),
             // Nobody waits for the answer, so what is cut off is lost.
             Happening::Advance { host, to, after } if !self.is_cut(host) => self.store.advance(to, after),
             Happening::Advance { .. } => {}
@@ -76,6 +80,38 @@ impl World {
             delay,
             Happening::Arrive { host, life, event: Event::Decided { task, transition, decision } },
         );
+    }
+
+    /// Like any write it may come late, and its answer later; what a dead server had sent may still arrive.
+    fn offer(&mut self, (host, life): (usize, u64), task: TaskId, node: NodeId, of: (u32, Amount, i64)) {
+        if self.is_cut(host) {
+            let delay = self.reach(host);
+            return self.after(delay, Happening::Offer { host, life, task, node, of });
+        }
+        if self.hosts[host].life != life && self.rng.chance(50) {
+            return;
+        }
+        let (attempt, Amount { resources, counts }, created) = of;
+        let entry = OfferEntry { attempt, resources, counts, unknown: Unknown::new() };
+        let event = match self.store.offer(task, node, entry, created) {
+            Some(revision) => Event::Offered { task, node, revision },
+            None => Event::OfferGone { task, node },
+        };
+        self.wrote(None);
+        let delay = if self.rng.chance(5) { self.rng.within(200, 3_000) } else { self.rng.within(1, 20) };
+        self.after(delay, Happening::Arrive { host, life, event });
+    }
+
+    fn withdraw(&mut self, (host, life): (usize, u64), task: TaskId, node: NodeId) {
+        if self.is_cut(host) {
+            let delay = self.reach(host);
+            return self.after(delay, Happening::Withdraw { host, life, task, node });
+        }
+        if !self.store.withdraw(task, node) {
+            let delay = self.rng.within(1, 20);
+            self.after(delay, Happening::Arrive { host, life, event: Event::OfferGone { task, node } });
+        }
+        self.wrote(None);
     }
 
     fn read(&mut self, host: usize, life: u64, task: TaskId) {
@@ -146,9 +182,8 @@ impl World {
             5..7 => return self.ended(host, id, Outcome::NotFound("no such file".to_owned())),
             _ => {}
         }
-        let policy =
-            self.store.records.get(&id.task).map_or(OnNodeLoss::Requeue, |r| r.task.spec.on_node_loss);
-        let seen = self.witness.executes(id, policy);
+        let Some(record) = self.store.records.get(&id.task).map(|r| r.task.clone()) else { return };
+        let seen = self.witness.executes(id, host, &record);
         self.check(seen);
         if let Some(container) = self.hosts[host].containers.get_mut(&id) {
             container.life = Life::Alive;
@@ -293,11 +328,9 @@ impl World {
             let local = server.map(|s| format!("{:?} {:?}", s.identity(), s.local()));
             let plan = server.map(|s| s.plan(BootMs(self.now)).to_string());
             let why = server.and_then(|s| {
-                s.view()
-                    .all_queued()
-                    .next()
-                    .map(|q| q.order.task)
-                    .and_then(|t| shoal_core::why::why(s.view(), t, BootMs(self.now)))
+                s.view().all_queued().next().and_then(|(t, _)| {
+                    shoal_core::why::why(s.view(), &s.plan(BootMs(self.now)), t, BootMs(self.now))
+                })
             });
             text += &format!("  {} {local:?} wake {:?} plan {plan:?} {why:?}\n", host.name, host.wake);
         }

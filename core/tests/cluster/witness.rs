@@ -14,37 +14,48 @@ const REQUEUES_MAX: u32 = 2;
 
 #[derive(Default)]
 pub struct Witness {
-    alive: BTreeMap<TaskId, AttemptId>,
-    executed: BTreeSet<AttemptId>,
-    ended: BTreeMap<AttemptId, Outcome>,
+    /// By task and host: one of several nodes lives on several.
+    alive: BTreeMap<(TaskId, usize), AttemptId>,
+    executed: BTreeSet<(AttemptId, usize)>,
+    ended: BTreeMap<(AttemptId, usize), Outcome>,
     canceled: BTreeMap<TaskId, u64>,
-    requeues: BTreeMap<(NodeId, u64, AttemptId), (u64, u32)>,
+    requeues: BTreeMap<(NodeId, u64, AttemptId, NodeId), (u64, u32)>,
 }
 
 impl Witness {
-    /// The attempt's program is executed now.
-    pub fn executes(&mut self, id: AttemptId, policy: OnNodeLoss) -> Result<(), String> {
-        if let Some(other) = self.alive.insert(id.task, id) {
+    /// The attempt's program is executed now on this host.
+    pub fn executes(&mut self, id: AttemptId, host: usize, record: &Task) -> Result<(), String> {
+        let others = self.alive.range((id.task, 0)..=(id.task, usize::MAX));
+        let overlap = |(on, other): (usize, &AttemptId)| on == host || *other != id || !record.is_gang();
+        if let Some((_, other)) = others.map(|((_, on), other)| (*on, other)).find(|other| overlap(*other)) {
             return Err(format!("overlap: {other} lives and {id} starts"));
         }
-        let before = self.executed.iter().any(|other| other.task == id.task);
-        if before && policy == OnNodeLoss::Fail {
+        self.alive.insert((id.task, host), id);
+        let before = self.executed.iter().any(|(other, _)| other.task == id.task && *other != id);
+        if before && record.spec.on_node_loss == OnNodeLoss::Fail {
             return Err(format!("started twice: {id} and on_node_loss is fail"));
         }
-        if !self.executed.insert(id) {
+        if !self.executed.insert((id, host)) {
             return Err(format!("started twice: {id}"));
         }
         Ok(())
     }
 
-    /// The attempt is dead now, however it ended (`None` where nobody was there to see it).
-    pub fn dead(&mut self, id: AttemptId, outcome: Option<&Outcome>) {
-        if self.alive.get(&id.task) == Some(&id) {
-            self.alive.remove(&id.task);
+    /// The attempt is dead on this host now, however it ended (`None` where nobody was there to see it).
+    pub fn dead(&mut self, id: AttemptId, host: usize, outcome: Option<&Outcome>) {
+        if self.alive.get(&(id.task, host)) == Some(&id) {
+            self.alive.remove(&(id.task, host));
         }
         if let Some(outcome) = outcome {
-            self.ended.insert(id, outcome.clone());
+            self.ended.insert((id, host), outcome.clone());
         }
+    }
+
+    /// How many attempts ran on several hosts.
+    pub fn gangs(&self) -> usize {
+        let mut hosts: BTreeMap<AttemptId, usize> = BTreeMap::new();
+        self.executed.iter().for_each(|(id, _)| *hosts.entry(*id).or_default() += 1);
+        hosts.values().filter(|count| **count > 1).count()
     }
 
     /// Somebody's cancel was answered OK.
@@ -63,8 +74,14 @@ impl Witness {
     }
 
     /// A node, in this life of its server, proposes that this attempt is lost.
-    pub fn requeue_proposed(&mut self, by: (NodeId, u64), id: AttemptId, now: u64) -> Result<(), String> {
-        let (since, times) = self.requeues.entry((by.0, by.1, id)).or_insert((now, 0));
+    pub fn requeue_proposed(
+        &mut self,
+        by: (NodeId, u64),
+        id: AttemptId,
+        of: NodeId,
+        now: u64,
+    ) -> Result<(), String> {
+        let (since, times) = self.requeues.entry((by.0, by.1, id, of)).or_insert((now, 0));
         if now - *since >= REQUEUE_AGAIN_MS {
             (*since, *times) = (now, 0);
         }
@@ -81,7 +98,8 @@ impl Witness {
 
     /// The store has written this record.
     pub fn recorded(&self, task: &Task) -> Result<(), String> {
-        if let Some(id) = self.alive.get(&task.id).filter(|_| task.node().is_none()) {
+        let mut alive = self.alive.range((task.id, 0)..=(task.id, usize::MAX)).map(|(_, id)| id);
+        if let Some(id) = alive.next().filter(|_| task.node().is_none()) {
             return Err(format!("overlap: {id} lives and its record says {:?}", task.state));
         }
         if let TaskState::Complete { exit } = &task.state {
@@ -91,7 +109,9 @@ impl Witness {
             if exit.how == ExitHow::Signal(9) {
                 return Err(format!("exit truth: {} was killed by Shoal and is complete", task.attempt_id()));
             }
-            if self.ended.get(&task.attempt_id()) != Some(&Outcome::Exited(*exit)) {
+            let id = task.attempt_id();
+            let mut ends = self.ended.range((id, 0)..=(id, usize::MAX)).map(|(_, outcome)| outcome);
+            if !ends.any(|outcome| *outcome == Outcome::Exited(*exit)) {
                 return Err(format!("exit truth: {} is complete and never ended so", task.attempt_id()));
             }
         }

@@ -5,9 +5,10 @@ use crate::host::{Container, Host, Life};
 use crate::store::{RANGES, Store};
 use crate::support::{Rng, cores};
 use crate::witness::Witness;
+use shoal_core::amount::Amount;
 use shoal_core::clock::Tick;
 use shoal_core::event::{Action, Decision, Event};
-use shoal_core::features::{Features, NET_HOST};
+use shoal_core::features::{Features, GANGS, NET_HOST};
 use shoal_core::id::{AttemptId, NodeId, TaskId};
 use shoal_core::task::Task;
 use shoal_core::time::BootMs;
@@ -22,6 +23,10 @@ pub enum Happening {
     Apply { host: usize, life: u64, task: TaskId, transition: Transition },
     /// A step of the clock reaches the store.
     Advance { host: usize, to: Tick, after: i64 },
+    /// An offer reaches the store.
+    Offer { host: usize, life: u64, task: TaskId, node: NodeId, of: (u32, Amount, i64) },
+    /// The end of an offer reaches the store.
+    Withdraw { host: usize, life: u64, task: TaskId, node: NodeId },
     /// A read of a record reaches the store.
     Read { host: usize, life: u64, task: TaskId },
     /// The watch delivers what has gathered in a range.
@@ -76,8 +81,8 @@ impl World {
         let count = rng.within(1, 5) as usize;
         // The first offers all that tasks may need, so that none waits for ever.
         let offers = |rng: &mut Rng, n| match n == 0 || rng.chance(50) {
-            true => Features { has: [NET_HOST.to_owned()].into(), ..Features::default() },
-            false => Features::default(),
+            true => Features { has: [NET_HOST, GANGS].map(str::to_owned).into(), ..Features::default() },
+            false => Features { has: [GANGS.to_owned()].into(), ..Features::default() },
         };
         let host = |n| Host::new(n, cores(rng.within(2, 6) as u32), offers(&mut rng, n));
         let hosts = (0..count).map(host).collect();
@@ -161,7 +166,7 @@ impl World {
             }
             Err(broken) => {
                 self.check(Err(broken));
-                Decision::Refused
+                Decision::Refused { runs_here: false }
             }
         }
     }
@@ -199,8 +204,9 @@ impl World {
             return;
         };
         let Some((node, _)) = server.identity() else { return };
-        let Some(task) = server.view().all_queued().next().map(|q| q.order.task) else { return };
-        let steal = Transition::Steal { node, node_name: "greedy".to_owned() };
+        let Some(task) = server.view().all_queued().next().map(|(task, _)| task) else { return };
+        let (tick, members) = (Tick(0), Vec::new());
+        let steal = Transition::Steal { node, node_name: "greedy".to_owned(), tick, members };
         self.propose(task, &steal);
     }
 
@@ -209,16 +215,31 @@ impl World {
         match action {
             Action::Propose { task, transition } => {
                 self.proposals += 1;
-                if let (Transition::Lose { attempt: number, .. }, Some(lease)) =
+                if let (Transition::Lose { attempt: number, node: of }, Some(lease)) =
                     (&transition, &self.hosts[host].lease)
                 {
                     let id = AttemptId { task, number: *number };
                     let by = lease.node;
-                    let life_judged = self.witness.requeue_proposed((by, life), id, self.now);
+                    let life_judged = self.witness.requeue_proposed((by, life), id, *of, self.now);
                     self.check(life_judged);
                 }
                 let delay = self.reach(host);
                 self.after(delay, Happening::Apply { host, life, task, transition });
+            }
+            Action::Offer { task, attempt, amount, created, node } => {
+                let delay = self.reach(host);
+                self.after(
+                    delay,
+                    Happening::Offer { host, life, task, node, of: (attempt, amount, created) },
+                );
+            }
+            Action::Withdraw { task, node } => {
+                let mut delay = self.reach(host);
+                if self.plant == Plant::HastyWithdrawal {
+                    self.after(1, Happening::Arrive { host, life, event: Event::OfferGone { task, node } });
+                    delay += 200;
+                }
+                self.after(delay, Happening::Withdraw { host, life, task, node });
             }
             Action::Claim(task) => {
                 let delay = self.reach(host);
@@ -300,7 +321,7 @@ impl World {
             if keep {
                 self.ended(host, id, Outcome::Vanished("its deadline passed".to_owned()));
             } else {
-                self.witness.dead(id, None);
+                self.witness.dead(id, host, None);
                 self.hosts[host].containers.remove(&id);
             }
         }
@@ -313,7 +334,7 @@ impl World {
             return;
         }
         container.life = Life::Ended(outcome.clone());
-        self.witness.dead(id, Some(&outcome));
+        self.witness.dead(id, host, Some(&outcome));
         let life = self.hosts[host].life;
         self.after(1, Happening::Arrive { host, life, event: Event::Ended { attempt: id, outcome } });
     }

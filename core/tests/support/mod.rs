@@ -2,15 +2,17 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use shoal_core::clock::Tick;
-use shoal_core::entry::{NodeEntry, NodeState, QueueEntry, RunEntry};
-use shoal_core::features::Features;
+use shoal_core::counts::Counts;
+use shoal_core::entry::{NodeEntry, NodeState, OfferEntry, QueueEntry, RunEntry};
+use shoal_core::features::{COUNTS, Features, GANGS};
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::LockEntry;
 use shoal_core::priority::Priority;
 use shoal_core::resources::Resources;
-use shoal_core::spec::{Net, OnNodeLoss, TaskSpec, Unknown};
+use shoal_core::spec::{GangEnd, GangPart, Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Cancel, Exit, ExitHow, Task};
 use shoal_core::time::WallMs;
+use shoal_core::transition::Transition;
 use shoal_core::view::Fact;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -55,12 +57,27 @@ pub fn spec(resources: Resources) -> TaskSpec {
         disk_bytes_max: 0,
         io_bytes_per_s_max: 0,
         log_bytes_max: 0,
+        parts: Vec::new(),
+        gang_end: GangEnd::default(),
+        exclusive: false,
+        counts: Counts::default(),
         unknown: Unknown::new(),
     }
 }
 
+/// A task of several nodes, alike.
+pub fn gang_spec(nodes: u32, resources: Resources) -> TaskSpec {
+    TaskSpec { parts: vec![GangPart { nodes, labels: Vec::new() }], ..spec(resources) }
+}
+
 pub fn queued_task(n: u64) -> Task {
     Task::new(task(n), spec(cores(1)), (0, 1), WALL)
+}
+
+/// Node `n` takes a task of one node.
+pub fn steal(n: u64) -> Transition {
+    let (node, node_name) = (node(n), format!("n{n}"));
+    Transition::Steal { node, node_name, tick: Tick(0), members: Vec::new() }
 }
 
 pub fn cancel() -> Cancel {
@@ -76,8 +93,9 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         name: name.to_owned(),
         address: "127.0.0.1:7400".to_owned(),
         resources,
+        counts: Counts::default(),
         roots: vec!["default".to_owned()],
-        offers: Features::default(),
+        offers: Features { has: [GANGS.to_owned(), COUNTS.to_owned()].into(), ..Features::default() },
         version: "0".to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
@@ -98,8 +116,12 @@ pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
         needs: Features::default(),
         priority: Priority::NORMAL,
         tick: Tick(0),
-        expected_s: 0,
         held: false,
+        parts: Vec::new(),
+        counts: Counts::default(),
+        exclusive: false,
+        limit_s: 0,
+        expected_s: 0,
         attempt,
         order: None,
         seq: 0,
@@ -124,7 +146,21 @@ pub fn lock(until: Option<u64>) -> LockEntry {
 }
 
 pub fn run_entry(resources: Resources, attempt: u32) -> RunEntry {
-    RunEntry { attempt, resources, expected_s: 0, cancel: false, unknown: Unknown::new() }
+    RunEntry {
+        attempt,
+        resources,
+        cancel: false,
+        counts: Counts::default(),
+        exclusive: false,
+        tick: Tick(0),
+        limit_s: 0,
+        expected_s: 0,
+        unknown: Unknown::new(),
+    }
+}
+
+pub fn offer_entry(resources: Resources, attempt: u32) -> OfferEntry {
+    OfferEntry { attempt, resources, counts: Counts::default(), unknown: Unknown::new() }
 }
 
 pub fn running(n: u64, on: u64, resources: Resources) -> Fact {
