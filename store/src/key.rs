@@ -19,6 +19,7 @@ use uuid::Uuid;
 const TASK: &str = "/task/";
 const QUEUED: &str = "/task/status/queued/";
 const RUNNING: &str = "/task/status/running/";
+const OFFERED: &str = "/task/status/offered/";
 const STATUS: &str = "/task/status/";
 const NODE: &str = "/node/";
 const IMAGE: &str = "/image/";
@@ -89,6 +90,8 @@ pub enum Key {
     Queued(TaskId),
     /// `/task/status/running/NODE/UUID`: the node has the task.
     Running(NodeId, TaskId),
+    /// `/task/status/offered/UUID/NODE`: the node keeps room for the queued task of several nodes; attached to the node's lease.
+    Offered(TaskId, NodeId),
     /// `/task/status/{complete,canceled,failed}/EPOCH/UUID`: the task has ended.
     Ended(EndKind, Epoch, TaskId),
     /// `/node/NODE`: the node lives; attached to its lease.
@@ -114,12 +117,14 @@ pub struct BadKey {
 }
 
 impl Key {
-    /// The status key that `task` has in its present state.
-    pub fn status_of(task: &Task) -> Key {
-        let ended = |kind| Key::Ended(kind, Epoch::of(task.ended.unwrap_or(task.submitted)), task.id);
+    /// The status keys that `task` has in its present state: one, or one for each node that it still runs on.
+    pub fn statuses_of(task: &Task) -> Vec<Key> {
+        let ended = |kind| vec![Key::Ended(kind, Epoch::of(task.ended.unwrap_or(task.submitted)), task.id)];
         match &task.state {
-            TaskState::Queued => Key::Queued(task.id),
-            TaskState::Running { node, .. } => Key::Running(*node, task.id),
+            TaskState::Queued => vec![Key::Queued(task.id)],
+            TaskState::Running { .. } => {
+                task.live_nodes().into_iter().map(|node| Key::Running(node, task.id)).collect()
+            }
             TaskState::Complete { .. } => ended(EndKind::Complete),
             TaskState::Canceled { .. } => ended(EndKind::Canceled),
             TaskState::Failed { .. } => ended(EndKind::Failed),
@@ -129,9 +134,8 @@ impl Key {
     /// The task that the key is about; `None` for all that are about something else.
     pub fn task(&self) -> Option<TaskId> {
         match self {
-            Key::Task(task) | Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => {
-                Some(*task)
-            }
+            Key::Task(task) | Key::Queued(task) | Key::Running(_, task) => Some(*task),
+            Key::Offered(task, _) | Key::Ended(_, _, task) => Some(*task),
             Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
         }
     }
@@ -177,6 +181,10 @@ fn parse(text: &str) -> Result<Key, &'static str> {
             let (node, task) = rest.split_once('/').ok_or("no node")?;
             Ok(Key::Running(NodeId(id_of(node)?), TaskId(id_of(task)?)))
         }
+        "offered" => {
+            let (task, node) = rest.split_once('/').ok_or("no node")?;
+            Ok(Key::Offered(TaskId(id_of(task)?), NodeId(id_of(node)?)))
+        }
         word => {
             let kind = EndKind::of_word(word).ok_or("unknown status")?;
             let (epoch, task) = rest.split_once('/').ok_or("no epoch")?;
@@ -211,6 +219,7 @@ impl fmt::Display for Key {
             Key::Task(task) => write!(f, "{TASK}{task}"),
             Key::Queued(task) => write!(f, "{QUEUED}{task}"),
             Key::Running(node, task) => write!(f, "{RUNNING}{node}/{task}"),
+            Key::Offered(task, node) => write!(f, "{OFFERED}{task}/{node}"),
             Key::Ended(kind, epoch, task) => {
                 write!(f, "{STATUS}{}/{:0EPOCH_DIGITS$}/{task}", kind.word(), epoch.0)
             }
@@ -247,6 +256,11 @@ pub fn running() -> KeyRange {
 /// The running tasks of one node.
 pub fn running_of(node: NodeId) -> KeyRange {
     KeyRange::prefix(&format!("{RUNNING}{node}/"))
+}
+
+/// The offers to one task.
+pub fn offers_to(task: TaskId) -> KeyRange {
+    KeyRange::prefix(&format!("{OFFERED}{task}/"))
 }
 
 /// The tasks that ended so.
@@ -294,7 +308,7 @@ mod tests {
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
         let name = ".{1,40}";
-        (0..10u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
+        (0..11u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
             |(which, a, b, kind, epoch, name)| match which {
                 0 => Key::Task(TaskId(a)),
                 1 => Key::Queued(TaskId(a)),
@@ -305,6 +319,7 @@ mod tests {
                 6 => Key::Lock(Lockable::Queue),
                 7 => Key::Lock(Lockable::Node(format!("n{}", a.simple()))),
                 8 => Key::Duration(name),
+                9 => Key::Offered(TaskId(a), NodeId(b)),
                 _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
             },
         )
@@ -315,7 +330,7 @@ mod tests {
         fn every_key_round_trips_and_lies_in_its_ranges_only(key in any_key()) {
             let text = key.to_string();
             prop_assert_eq!(&Key::parse(&text).unwrap(), &key);
-            let is_status = matches!(key, Key::Queued(_) | Key::Running(..) | Key::Ended(..));
+            let is_status = matches!(key, Key::Queued(_) | Key::Running(..) | Key::Offered(..) | Key::Ended(..));
             prop_assert_eq!(statuses().contains(&text), is_status);
             prop_assert_eq!(records().contains(&text), matches!(key, Key::Task(_)));
             prop_assert_eq!(queued().contains(&text), matches!(key, Key::Queued(_)));
@@ -327,6 +342,9 @@ mod tests {
             prop_assert_eq!(durations().contains(&text), matches!(key, Key::Duration(_)));
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
+            }
+            if let Key::Offered(task, _) = key {
+                prop_assert!(offers_to(task).contains(&text));
             }
             for kind in EndKind::ALL {
                 prop_assert_eq!(ended(kind).contains(&text), matches!(key, Key::Ended(k, ..) if k == kind));

@@ -12,6 +12,7 @@ pub mod list_watch;
 pub mod member;
 pub mod memory;
 pub mod moves;
+pub mod offer;
 pub mod port;
 pub mod record;
 pub mod retire;

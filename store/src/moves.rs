@@ -12,7 +12,8 @@ use shoal_core::id::{NodeId, TaskId};
 use shoal_core::task::Task;
 use std::collections::{HashSet, VecDeque};
 
-/// Most moves in one batch. etcd allows 128 operations in a transaction; a move is at most 3 operations and 2 compares, and throughput
+/// Most moves in one batch. etcd allows 128 operations in a transaction and, together with those of the outer one, in each nested one: 40 moves, and at most
+/// [`shoal_core::gang::NODES_MAX`] nodes and 3 more in one of them. Most are 3 operations and 2 compares; throughput
 /// is flat from about 40 moves on, while a long batch makes its first move wait.
 pub const MOVES_MAX: usize = shoal_core::batch::MOVES_MAX;
 
@@ -33,6 +34,8 @@ pub enum Guard {
     },
     /// The node is not registered: it is lost.
     NodeAbsent(NodeId),
+    /// Each of these nodes keeps room for the task: they are all registered, and their offers end with the move.
+    AllOffer(Vec<NodeId>),
 }
 
 /// A change of a task, guarded.
@@ -115,30 +118,37 @@ pub enum ReplyError {
 }
 
 impl Guard {
+    /// The node whose key tells whether the guard held.
     fn node(&self) -> Option<NodeId> {
         match self {
-            Guard::None => None,
+            Guard::None | Guard::AllOffer(_) => None,
             Guard::OwnerAlive { node, .. } | Guard::NodeAbsent(node) => Some(*node),
         }
     }
 
-    fn compare(&self) -> Option<Compare> {
+    fn compares(&self, task: TaskId) -> Vec<Compare> {
         match self {
-            Guard::None => None,
+            Guard::None => Vec::new(),
             Guard::OwnerAlive { node, create_revision } => {
-                Some(Compare::CreateRevision(Key::Node(*node).to_string(), *create_revision))
+                vec![Compare::CreateRevision(Key::Node(*node).to_string(), *create_revision)]
             }
-            Guard::NodeAbsent(node) => Some(Compare::CreateRevision(Key::Node(*node).to_string(), 0)),
+            Guard::NodeAbsent(node) => vec![Compare::CreateRevision(Key::Node(*node).to_string(), 0)],
+            Guard::AllOffer(nodes) => {
+                nodes.iter().map(|node| Compare::Exists(Key::Offered(task, *node).to_string())).collect()
+            }
         }
     }
 
-    fn holds(&self, node_key: Option<&KeyValue>) -> bool {
+    /// `unchanged`: the record was as the move wanted it.
+    fn held(&self, node_key: Option<&KeyValue>, unchanged: bool) -> bool {
         match self {
             Guard::None => true,
             Guard::OwnerAlive { create_revision, .. } => {
                 node_key.is_some_and(|kv| kv.create_revision == *create_revision)
             }
             Guard::NodeAbsent(_) => node_key.is_none(),
+            // Nothing else can have failed; reading sixty keys to say so would be dear.
+            Guard::AllOffer(_) => !unchanged,
         }
     }
 }
@@ -149,22 +159,31 @@ impl Move {
         let record_key = Key::Task(self.new.id).to_string();
         let seen = self.old.as_ref().map_or(0, |old| old.mod_revision);
         let mut compares = vec![Compare::ModRevision(record_key.clone(), seen)];
-        compares.extend(self.guard.compare());
+        compares.extend(self.guard.compares(self.new.id));
         let mut or_else = vec![Op::Get(record_key)];
         or_else.extend(self.guard.node().map(|node| Op::Get(Key::Node(node).to_string())));
         Txn { compares, then: self.writes(), or_else }
     }
 
+    /// Status keys that the new state does not have go, those that it has are written: of several that stay as they are (the other nodes' of a task
+    /// that ends on one) none.
     fn writes(&self) -> Vec<Op> {
-        let status_key = Key::status_of(&self.new);
+        let put = |key: &Key, value| Op::Put { key: key.to_string(), value, lease: None };
         let created = self.old.as_ref().map(|old| old.create_revision);
-        let old_key =
-            self.old.as_ref().map(|old| Key::status_of(&old.value)).filter(|key| *key != status_key);
-        let put = |key: Key, value| Op::Put { key: key.to_string(), value, lease: None };
-        let entry = StatusEntry::of(&self.new, created);
-        let mut writes: Vec<Op> = old_key.map(|key| Op::Delete(key.to_string())).into_iter().collect();
-        writes.push(put(status_key, record::encode_status(&entry)));
-        writes.push(put(Key::Task(self.new.id), record::encode(&self.new)));
+        let value = record::encode_status(&StatusEntry::of(&self.new, created));
+        let keys = Key::statuses_of(&self.new);
+        let old_keys = self.old.as_ref().map(|old| Key::statuses_of(&old.value)).unwrap_or_default();
+        let old_value =
+            self.old.as_ref().map(|old| record::encode_status(&StatusEntry::of(&old.value, created)));
+        let stays =
+            |key: &Key| keys.len() > 1 && old_keys.contains(key) && old_value.as_ref() == Some(&value);
+        let gone = old_keys.iter().filter(|key| !keys.contains(key)).map(|key| Op::Delete(key.to_string()));
+        let mut writes: Vec<Op> = gone.collect();
+        if let Guard::AllOffer(_) = self.guard {
+            writes.push(Op::DeleteRange(key::offers_to(self.new.id)));
+        }
+        writes.extend(keys.iter().filter(|key| !stays(key)).map(|key| put(key, value.clone())));
+        writes.push(put(&Key::Task(self.new.id), record::encode(&self.new)));
         writes
     }
 
@@ -182,10 +201,10 @@ impl Move {
             None => None,
             Some(_) => gets.next().ok_or(ReplyError::Shape("no node key"))??,
         };
-        Ok(MoveOutcome::Lost {
-            current: current.map(record::decode_kv).transpose()?,
-            guard_held: self.guard.holds(node_key),
-        })
+        let seen = self.old.as_ref().map_or(0, |old| old.mod_revision);
+        let unchanged = current.map_or(0, |kv| kv.mod_revision) == seen;
+        let guard_held = self.guard.held(node_key, unchanged);
+        Ok(MoveOutcome::Lost { current: current.map(record::decode_kv).transpose()?, guard_held })
     }
 }
 
@@ -263,12 +282,15 @@ fn size_of_txn(txn: &Txn) -> usize {
         .compares
         .iter()
         .map(|compare| match compare {
-            Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) => key.len(),
+            Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) | Compare::Exists(key) => {
+                key.len()
+            }
         })
         .sum();
     let op = |op: &Op| match op {
         Op::Put { key, value, .. } => key.len() + value.len(),
         Op::Delete(key) | Op::Get(key) => key.len(),
+        Op::DeleteRange(range) => range.start.len() + range.end.len(),
         Op::Txn(inner) => size_of_txn(inner),
     };
     compares + txn.then.iter().chain(&txn.or_else).map(op).sum::<usize>()
@@ -305,6 +327,10 @@ mod tests {
             io_bytes_per_s_max: 0,
             log_bytes_max: 0,
             priority: Default::default(),
+            parts: Vec::new(),
+            gang_end: Default::default(),
+            exclusive: false,
+            counts: Default::default(),
             unknown: Unknown::new(),
         };
         let new = Task::new(TaskId(Uuid::from_u128(number)), spec, (0, 1), WallMs(0));

@@ -101,6 +101,8 @@ pub enum Compare {
     ModRevision(String, Revision),
     /// The key's create revision is this; 0 means the key does not exist.
     CreateRevision(String, Revision),
+    /// The key exists.
+    Exists(String),
 }
 
 /// An operation of a transaction.
@@ -117,6 +119,8 @@ pub enum Op {
     },
     /// Deletes a key; nothing happens where it does not exist.
     Delete(String),
+    /// Deletes all keys of a range.
+    DeleteRange(KeyRange),
     /// Reads a key.
     Get(String),
     /// A transaction of its own, with its own compares: it may fail while the others succeed.

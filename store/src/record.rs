@@ -8,7 +8,7 @@ use crate::port::{KeyValue, Revision};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_core::duration::DurationEntry;
-use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry, StatusEntry};
+use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry, StatusEntry};
 use shoal_core::image::ImageEntry;
 use shoal_core::lock::LockEntry;
 use shoal_core::spec::Unknown;
@@ -83,6 +83,7 @@ macro_rules! record {
 record!(Task, "task record");
 record!(QueueEntry, "queue entry");
 record!(RunEntry, "run entry");
+record!(OfferEntry, "offer");
 record!(EndEntry, "end entry");
 record!(NodeEntry, "node entry");
 record!(ImageEntry, "image entry");
@@ -111,7 +112,7 @@ pub fn encode<T: Record>(value: &T) -> Vec<u8> {
 pub fn encode_status(entry: &StatusEntry) -> Vec<u8> {
     match entry {
         StatusEntry::Queued(entry) => encode(entry),
-        StatusEntry::Running(_, entry) => encode(entry),
+        StatusEntry::Running(entry) => encode(entry),
         StatusEntry::Ended(entry) => encode(entry),
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may
 
 use shoal_core::duration::DurationEntry;
-use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, QueueEntry, RunEntry};
+use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::task::Task;
@@ -46,6 +46,7 @@ fn the_table_names_every_key_and_no_other() {
         Key::Task(task),
         Key::Queued(task),
         Key::Running(node, task),
+        Key::Offered(task, node),
         Key::Node(node),
         Key::Image(digest()),
         Key::Clock,
@@ -71,6 +72,7 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Task(_) => reads_back::<Task>(line, value),
                 Key::Queued(_) => reads_back::<QueueEntry>(line, value),
                 Key::Running(..) => reads_back::<RunEntry>(line, value),
+                Key::Offered(..) => reads_back::<OfferEntry>(line, value),
                 Key::Ended(..) => reads_back::<EndEntry>(line, value),
                 Key::Node(_) => reads_back::<NodeEntry>(line, value),
                 Key::Image(_) => reads_back::<ImageEntry>(line, value),

@@ -1,7 +1,7 @@
 //! Between the port's types and etcd-client's.
 
 use crate::port::{Compare, KeyValue, LeaseId, Op, OpReply, Revision, Txn, TxnReply};
-use etcd_client::{CompareOp, PutOptions, ResponseHeader, TxnOp, TxnOpResponse};
+use etcd_client::{CompareOp, DeleteOptions, PutOptions, ResponseHeader, TxnOp, TxnOpResponse};
 
 pub(super) fn revision(header: Option<&ResponseHeader>) -> Revision {
     header.map_or(0, ResponseHeader::revision)
@@ -39,6 +39,7 @@ fn compare(compare: Compare) -> etcd_client::Compare {
         Compare::CreateRevision(key, revision) => {
             etcd_client::Compare::create_revision(key, CompareOp::Equal, revision)
         }
+        Compare::Exists(key) => etcd_client::Compare::create_revision(key, CompareOp::Greater, 0),
     }
 }
 
@@ -48,6 +49,9 @@ fn op(op: Op) -> TxnOp {
             TxnOp::put(key, value, lease.map(|lease| PutOptions::new().with_lease(lease.0)))
         }
         Op::Delete(key) => TxnOp::delete(key, None),
+        Op::DeleteRange(range) => {
+            TxnOp::delete(range.start, Some(DeleteOptions::new().with_range(range.end)))
+        }
         Op::Get(key) => TxnOp::get(key, None),
         Op::Txn(inner) => TxnOp::txn(txn(inner)),
     }

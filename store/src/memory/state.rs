@@ -141,6 +141,13 @@ impl State {
         1
     }
 
+    /// Deletes all keys of a range as part of the next revision; returns how many those were.
+    pub(super) fn delete_range(&mut self, range: &KeyRange) -> u64 {
+        let keys: Vec<String> =
+            self.keys.range(range.start.clone()..range.end.clone()).map(|(key, _)| key.clone()).collect();
+        keys.iter().map(|key| self.delete(key)).sum()
+    }
+
     /// Makes what was written the present revision; without a write it stays.
     pub(super) fn commit(&mut self) {
         if self.history.contains_key(&(self.revision + 1)) {

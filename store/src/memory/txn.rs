@@ -2,7 +2,7 @@
 //! write, then carry out the operations in order.
 
 use super::state::State;
-use crate::port::{Compare, Op, OpReply, StoreError, Txn, TxnReply};
+use crate::port::{Compare, KeyRange, Op, OpReply, StoreError, Txn, TxnReply};
 use std::collections::HashSet;
 
 /// etcd's default `--max-txn-ops`; a nested transaction has what the outer one leaves.
@@ -31,7 +31,7 @@ pub(super) fn carry_out(state: &mut State, txn: Txn) -> Result<TxnReply, StoreEr
 fn inner_txns(ops: &[Op]) -> impl Iterator<Item = &Txn> {
     ops.iter().filter_map(|op| match op {
         Op::Txn(inner) => Some(inner),
-        Op::Put { .. } | Op::Delete(_) | Op::Get(_) => None,
+        Op::Put { .. } | Op::Delete(_) | Op::DeleteRange(_) | Op::Get(_) => None,
     })
 }
 
@@ -47,6 +47,7 @@ fn bytes_of(txn: &Txn) -> usize {
     let op = |op: &Op| match op {
         Op::Put { key, value, .. } => key.len() + value.len(),
         Op::Delete(key) | Op::Get(key) => key.len(),
+        Op::DeleteRange(range) => range.start.len() + range.end.len(),
         Op::Txn(inner) => bytes_of(inner),
     };
     txn.then.iter().chain(&txn.or_else).map(op).sum()
@@ -56,38 +57,56 @@ fn has_put(txn: &Txn) -> bool {
     txn.then.iter().chain(&txn.or_else).any(|op| match op {
         Op::Put { .. } => true,
         Op::Txn(inner) => has_put(inner),
-        Op::Delete(_) | Op::Get(_) => false,
+        Op::Delete(_) | Op::DeleteRange(_) | Op::Get(_) => false,
     })
+}
+
+/// What a branch writes.
+#[derive(Default)]
+struct Written {
+    puts: HashSet<String>,
+    deletes: Vec<KeyRange>,
+}
+
+impl Written {
+    fn clashes(&self, more: &Written) -> bool {
+        let deleted = |ranges: &[KeyRange], key: &str| ranges.iter().any(|range| range.contains(key));
+        !self.puts.is_disjoint(&more.puts)
+            || more.puts.iter().any(|key| deleted(&self.deletes, key))
+            || self.puts.iter().any(|key| deleted(&more.deletes, key))
+    }
+
+    fn extend(&mut self, more: Written) {
+        self.puts.extend(more.puts);
+        self.deletes.extend(more.deletes);
+    }
 }
 
 /// The keys that a branch puts and those that it deletes; refused where two of its operations would write one key. The two branches
 /// of one transaction exclude each other, so they may write the same.
-fn keys_written(ops: &[Op]) -> Result<(HashSet<&str>, HashSet<&str>), StoreError> {
-    let (mut puts, mut deletes) = (HashSet::new(), HashSet::new());
-    let duplicate = || StoreError::Refused("duplicate key given in txn request".to_owned());
+fn keys_written(ops: &[Op]) -> Result<Written, StoreError> {
+    let mut all = Written::default();
     for op in ops {
-        let (more_puts, more_deletes) = match op {
+        let more = match op {
             Op::Get(_) => continue,
-            Op::Put { key, .. } => (HashSet::from([key.as_str()]), HashSet::new()),
-            Op::Delete(key) => (HashSet::new(), HashSet::from([key.as_str()])),
+            Op::Put { key, .. } => Written { puts: HashSet::from([key.clone()]), ..Written::default() },
+            Op::Delete(key) => {
+                let only = KeyRange { start: key.clone(), end: format!("{key}\0") };
+                Written { deletes: vec![only], ..Written::default() }
+            }
+            Op::DeleteRange(range) => Written { deletes: vec![range.clone()], ..Written::default() },
             Op::Txn(inner) => {
-                let (mut puts, mut deletes) = keys_written(&inner.then)?;
-                let other = keys_written(&inner.or_else)?;
-                puts.extend(other.0);
-                deletes.extend(other.1);
-                (puts, deletes)
+                let mut written = keys_written(&inner.then)?;
+                written.extend(keys_written(&inner.or_else)?);
+                written
             }
         };
-        if !puts.is_disjoint(&more_puts)
-            || !puts.is_disjoint(&more_deletes)
-            || !deletes.is_disjoint(&more_puts)
-        {
-            return Err(duplicate());
+        if all.clashes(&more) {
+            return Err(StoreError::Refused("duplicate key given in txn request".to_owned()));
         }
-        puts.extend(more_puts);
-        deletes.extend(more_deletes);
+        all.extend(more);
     }
-    Ok((puts, deletes))
+    Ok(all)
 }
 
 /// A transaction whose branch is chosen.
@@ -107,11 +126,12 @@ fn decide(state: &State, txn: Txn) -> Decided {
         Compare::CreateRevision(key, revision) => {
             state.get(key).map_or(0, |kv| kv.create_revision) == *revision
         }
+        Compare::Exists(key) => state.get(key).is_some(),
     });
     let branch = if succeeded { txn.then } else { txn.or_else };
     let step = |op| match op {
         Op::Txn(inner) => Step::Txn(decide(state, inner)),
-        plain @ (Op::Put { .. } | Op::Delete(_) | Op::Get(_)) => Step::Plain(plain),
+        plain @ (Op::Put { .. } | Op::Delete(_) | Op::DeleteRange(_) | Op::Get(_)) => Step::Plain(plain),
     };
     Decided { succeeded, ops: branch.into_iter().map(step).collect() }
 }
@@ -135,6 +155,7 @@ fn execute(state: &mut State, decided: Decided) -> TxnReply {
             OpReply::Put
         }
         Step::Plain(Op::Delete(key)) => OpReply::Deleted(state.delete(&key)),
+        Step::Plain(Op::DeleteRange(range)) => OpReply::Deleted(state.delete_range(&range)),
         Step::Plain(Op::Get(key)) => OpReply::Got(state.get(&key).cloned()),
         Step::Plain(Op::Txn(_)) => unreachable!("decide made it a Step::Txn"),
     });

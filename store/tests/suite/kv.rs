@@ -1,7 +1,7 @@
 //! Single keys and transactions.
 
 use super::{Bench, put};
-use shoal_store::port::{Compare, Op, OpReply, StoreError, Txn};
+use shoal_store::port::{Compare, KeyRange, Op, OpReply, StoreError, Txn};
 
 fn got(reply: &OpReply) -> Option<String> {
     match reply {
@@ -27,7 +27,9 @@ pub async fn a_put_sets_both_revisions_and_a_change_only_the_second(bench: &Benc
 pub async fn a_compare_with_zero_means_absent(bench: &Bench) {
     for compare in [Compare::ModRevision("/m".to_owned(), 0), Compare::CreateRevision("/c".to_owned(), 0)] {
         let key = match &compare {
-            Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) => key.clone(),
+            Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) | Compare::Exists(key) => {
+                key.clone()
+            }
         };
         let create = Txn { compares: vec![compare], then: vec![put(&key, "1")], or_else: vec![] };
         assert!(bench.store.txn(create.clone()).await.unwrap().succeeded);
@@ -159,4 +161,35 @@ pub async fn stale_reads_keep_the_order_asked_for(bench: &Bench) {
         assert_eq!(kv.as_ref().map(|kv| &kv.key), exists.then_some(key));
     }
     assert_eq!(bench.store.get_many_stale(&[]).await.unwrap(), vec![]);
+}
+
+pub async fn a_key_that_must_exist_may_have_any_revision(bench: &Bench) {
+    let asks = |key: &str| Txn {
+        compares: vec![Compare::Exists(key.to_owned())],
+        then: vec![put("/found", "1")],
+        ..Txn::default()
+    };
+    bench.put("/a", "1").await;
+    bench.put("/a", "2").await;
+    assert!(bench.store.txn(asks("/a")).await.unwrap().succeeded);
+    assert!(!bench.store.txn(asks("/b")).await.unwrap().succeeded);
+    bench.delete("/a").await;
+    assert!(!bench.store.txn(asks("/a")).await.unwrap().succeeded);
+}
+
+pub async fn a_range_is_deleted_as_one(bench: &Bench) {
+    for key in ["/r/", "/r/a", "/r/b", "/s"] {
+        bench.put(key, "1").await;
+    }
+    let range = || Op::DeleteRange(KeyRange::prefix("/r/"));
+    let reply = bench.txn(vec![range(), put("/t", "1")]).await;
+    assert_eq!(reply.replies, [OpReply::Deleted(3), OpReply::Put]);
+    assert!(bench.get("/r/a").await.is_none() && bench.get("/s").await.is_some());
+    let reply = bench.txn(vec![range()]).await;
+    assert_eq!(reply.replies, [OpReply::Deleted(0)]);
+    let clash = Txn { then: vec![range(), put("/r/c", "1")], ..Txn::default() };
+    assert!(
+        matches!(bench.store.txn(clash).await, Err(StoreError::Refused(_))),
+        "it would write a key twice"
+    );
 }

@@ -1,17 +1,20 @@
 //! Moves, as nodes make them.
 
 use super::Bench;
-use super::sample::{finished, lost, node, stolen, task};
+use super::sample::{finished, gang, gang_stolen, lost, node, part_finished, stolen, task};
 use futures::future::join_all;
-use shoal_core::entry::QueueEntry;
+use shoal_core::entry::{OfferEntry, QueueEntry};
 use shoal_core::id::{NodeId, TaskId};
+use shoal_core::spec::Unknown;
 use shoal_core::task::Task;
 use shoal_store::key::{self, Key};
 use shoal_store::moves::{
     Guard, MOVES_MAX, Move, MoveOutcome, Stored, Verdict, batch, read_batch, verdict_after_unknown,
 };
+use shoal_store::offer::{Withdrawn, offer, read_withdrawn, withdraw};
 use shoal_store::port::ListOptions;
 use shoal_store::record;
+use std::time::Duration;
 
 async fn record_of(bench: &Bench, id: TaskId) -> Option<Stored<Task>> {
     let kv = bench.get(&Key::Task(id).to_string()).await?;
@@ -69,7 +72,7 @@ pub async fn a_life_leaves_one_status_key_at_each_step(bench: &Bench) {
         let created = stored.create_revision;
         stored = record_of(bench, new.id).await.unwrap();
         assert_eq!((&stored.value, stored.mod_revision), (&new, revision));
-        assert_eq!(status_keys(bench).await, [Key::status_of(&new)]);
+        assert_eq!(status_keys(bench).await, Key::statuses_of(&new));
         if let Some(kv) = bench.get(&Key::Queued(new.id).to_string()).await {
             let entry: Stored<QueueEntry> = record::decode_kv(&kv).unwrap();
             assert_eq!((entry.value.order, entry.value.attempt), (Some(created), 2));
@@ -175,4 +178,96 @@ pub async fn an_unknown_outcome_is_decided_by_reading_back(bench: &Bench) {
     assert_eq!(verdict_after_unknown(&steal, now.clone()), Verdict::Superseded(now.clone()));
     assert!(matches!(verdict_after_unknown(&rival, now), Verdict::Applied { .. }));
     assert_eq!(verdict_after_unknown(&steal, None), Verdict::Superseded(None));
+}
+
+/// A registered node keeps room for the task.
+async fn offers(bench: &Bench, stored: &Stored<Task>, node: NodeId) -> bool {
+    let Guard::OwnerAlive { create_revision, .. } = register(bench, node).await else {
+        panic!("it is registered")
+    };
+    let lease = bench.store.lease_grant(Duration::from_secs(60)).await.unwrap().0;
+    let queued =
+        bench.get(&Key::Queued(stored.value.id).to_string()).await.map_or(0, |kv| kv.create_revision);
+    let entry = OfferEntry {
+        attempt: stored.value.attempt,
+        resources: stored.value.spec.resources,
+        counts: Default::default(),
+        unknown: Unknown::new(),
+    };
+    let txn = offer(stored.value.id, (node, create_revision), queued.max(1), &entry, lease);
+    bench.store.txn(txn).await.unwrap().succeeded
+}
+
+fn start(stored: &Stored<Task>, nodes: &[NodeId]) -> Move {
+    let guard = Guard::AllOffer(nodes.to_vec());
+    Move { old: Some(stored.clone()), new: gang_stolen(&stored.value, nodes), guard }
+}
+
+pub async fn a_task_of_several_nodes_starts_on_all_of_them_or_on_none(bench: &Bench) {
+    let id = |n| Key::Queued(gang(n, 3).id);
+    let one = Move { old: None, new: gang(1, 3), guard: Guard::None };
+    make_one(bench, &one).await;
+    let stored = record_of(bench, one.new.id).await.unwrap();
+    let nodes = [node(1), node(2), node(3)];
+    assert!(offers(bench, &stored, node(1)).await && offers(bench, &stored, node(2)).await);
+    let two_offer = MoveOutcome::Lost { current: Some(stored.clone()), guard_held: false };
+    assert_eq!(make_one(bench, &start(&stored, &nodes)).await, two_offer);
+    assert!(offers(bench, &stored, node(3)).await);
+    assert_eq!(status_keys(bench).await.len(), 4, "one in the queue and three offers");
+    // In one batch with another move, as it comes.
+    let outcomes = make(bench, &[submit(2), start(&stored, &nodes)]).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, MoveOutcome::Committed { .. })), "{outcomes:?}");
+    let task = stored.value.id;
+    let mut keys = vec![Key::Queued(gang(2, 1).id)];
+    keys.extend(nodes.map(|node| Key::Running(node, task)));
+    keys.sort();
+    let mut found = status_keys(bench).await;
+    found.sort();
+    assert_eq!(found, keys);
+    // One part ends: the other nodes' keys stay, unwritten.
+    let running = record_of(bench, task).await.unwrap();
+    let before = bench.get(&Key::Running(node(3), task).to_string()).await.unwrap().mod_revision;
+    let part =
+        Move { old: Some(running.clone()), new: part_finished(&running.value, node(2)), guard: Guard::None };
+    make_one(bench, &part).await;
+    assert!(bench.get(&Key::Running(node(2), task).to_string()).await.is_none());
+    let after = bench.get(&Key::Running(node(3), task).to_string()).await.unwrap().mod_revision;
+    assert_eq!(before, after);
+    assert_eq!(bench.get(&id(1).to_string()).await, None);
+}
+
+pub async fn an_offer_is_taken_back_or_has_become_a_start(bench: &Bench) {
+    let one = Move { old: None, new: gang(1, 2), guard: Guard::None };
+    make_one(bench, &one).await;
+    let stored = record_of(bench, one.new.id).await.unwrap();
+    let task = stored.value.id;
+    let back = async |node: NodeId| {
+        let reply = bench.store.txn(withdraw(task, node)).await.unwrap();
+        read_withdrawn(node, &reply).unwrap()
+    };
+    assert_eq!(back(node(1)).await, Withdrawn::Absent);
+    assert!(offers(bench, &stored, node(1)).await && offers(bench, &stored, node(2)).await);
+    assert_eq!(back(node(1)).await, Withdrawn::Deleted);
+    let nodes = [node(1), node(2)];
+    let missing = make_one(bench, &start(&stored, &nodes)).await;
+    assert!(matches!(missing, MoveOutcome::Lost { guard_held: false, .. }));
+    assert!(offers(bench, &stored, node(1)).await);
+    assert!(matches!(make_one(bench, &start(&stored, &nodes)).await, MoveOutcome::Committed { .. }));
+    assert_eq!(back(node(2)).await, Withdrawn::Started);
+    assert!(!offers(bench, &stored, node(3)).await, "it is not queued any more");
+}
+
+pub async fn the_widest_task_starts_among_a_full_batch(bench: &Bench) {
+    let widest = shoal_core::gang::NODES_MAX;
+    let one = Move { old: None, new: gang(1, widest), guard: Guard::None };
+    make_one(bench, &one).await;
+    let stored = record_of(bench, one.new.id).await.unwrap();
+    let nodes: Vec<NodeId> = (0..u128::from(widest)).map(node).collect();
+    for node in &nodes {
+        assert!(offers(bench, &stored, *node).await);
+    }
+    let mut moves: Vec<Move> = (2..=MOVES_MAX as u128).map(submit).collect();
+    moves.push(start(&stored, &nodes));
+    let outcomes = make(bench, &moves).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, MoveOutcome::Committed { .. })), "{outcomes:?}");
 }
