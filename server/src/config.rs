@@ -7,11 +7,14 @@ pub use allow::{Allow, AllowFlags};
 use bytesize::ByteSize;
 use clap::Parser;
 pub use runner::{RunnerChoice, RunnerFlags};
+use shoal_core::counts::{self, Counts};
 use shoal_core::resources::Resources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Of one counted thing: as many as a task may ask for at most.
+const COUNT_MAX: u32 = shoal_proto::convert::limits::COUNT.max as u32;
 /// The shortest lease: etcd makes anything shorter longer anyway.
 const LEASE_TTL_MIN: Duration = Duration::from_secs(2);
 /// The longest that makes sense for failure detection.
@@ -161,6 +164,8 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// What is offered to tasks.
     pub resources: Resources,
+    /// What it has of what is counted.
+    pub counts: Counts,
     /// Named roots; `default` among them, and `host` unless the operator took it away.
     pub roots: BTreeMap<String, RootSource>,
     /// The runner.
@@ -253,6 +258,7 @@ impl Flags {
         };
         Ok(Config {
             resources: offered(self.cpus, self.memory)?,
+            counts: counted(&self.allow.resource)?,
             roots: roots(&self.root, !self.allow.no_host_root, &data_dir)?,
             allow: self.allow.validate(&data_dir)?,
             runner: self.runner.validate(&data_dir)?,
@@ -319,6 +325,30 @@ fn offered(cpus: Option<f64>, memory: Option<ByteSize>) -> Result<Resources, Con
     Ok(Resources { cpu_milli: (cores * 1000.0) as u32, memory_bytes })
 }
 
+fn counted(given: &[String]) -> Result<Counts, ConfigError> {
+    let mut counts = Counts::default();
+    for item in given {
+        let parsed = item.split_once('=').and_then(|(name, count)| Some((name, count.parse::<u32>().ok()?)));
+        let Some((name, count)) = parsed.filter(|(name, _)| counts::is_name(name)) else {
+            let name = "a lower-case letter, then lower-case letters, digits, '-' and '_'";
+            let limit =
+                format!("must be NAME=COUNT, the name {name}, at most {} characters", counts::NAME_CHARS_MAX);
+            return Err(bad("--resource", limit, item.clone()));
+        };
+        if !(1..=COUNT_MAX).contains(&count) {
+            return Err(bad("--resource", format!("must count 1 to {COUNT_MAX}"), item.clone()));
+        }
+        if counts.0.insert(name.to_owned(), count).is_some() {
+            return Err(bad("--resource", "must name each thing once", item.clone()));
+        }
+    }
+    if counts.0.len() > counts::NAMES_MAX {
+        let limit = format!("must be at most {} names", counts::NAMES_MAX);
+        return Err(bad("--resource", limit, counts.0.len().to_string()));
+    }
+    Ok(counts)
+}
+
 fn roots(
     given: &[String],
     host: bool,
@@ -361,6 +391,12 @@ mod tests {
             (["--retention", "59s"], "--retention: must be between 1m and 10years, was 59s"),
             (["--etcd-quota", "1MiB"], "--etcd-quota: must be between 16 MiB and 8 GiB, was 1.0 MiB"),
             (["--cpus", "0"], "--cpus: must be between 0.01 and 4096, was 0"),
+            (
+                ["--resource", "GPU=1"],
+                "--resource: must be NAME=COUNT, the name a lower-case letter, then lower-case letters, digits, '-' and '_', at most 32 characters, was GPU=1",
+            ),
+            (["--resource", "gpu=0"], "--resource: must count 1 to 1000000, was gpu=0"),
+            (["--resource", "gpu=1,gpu=2"], "--resource: must name each thing once, was gpu=2"),
             (["--root", "x"], "--root: must be NAME=DIRECTORY, was x"),
             (
                 ["--label", "a b"],
@@ -375,6 +411,12 @@ mod tests {
             }
             assert_eq!(parsed.validate().unwrap_err().to_string(), expect);
         }
+    }
+
+    #[test]
+    fn what_is_counted_is_what_was_given() {
+        let config = flags(&["--resource", "gpu=2", "--resource", "tape=1"]).validate().unwrap();
+        assert_eq!(config.counts.to_string(), "2 gpu, 1 tape");
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub fn changes(changes: &[Change]) -> Vec<Fact> {
 pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
-        Key::Task(_) | Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
+        Key::Offered(..) | Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
+        Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
     }
 }
 
@@ -37,6 +38,7 @@ fn put(kv: &KeyValue) -> Option<Fact> {
     match parsed(&kv.key)? {
         Key::Queued(task) => read(kv).map(|entry| Fact::Queued { task, entry, created }),
         Key::Running(node, task) => read(kv).map(|entry| Fact::Running { task, node, entry }),
+        Key::Offered(task, node) => read(kv).map(|entry| Fact::Offered { task, node, entry, created }),
         Key::Node(node) => read(kv).map(|entry| Fact::NodeUp { node, entry, created }),
         Key::Lock(what) => read(kv).map(|entry| Fact::Locked { what, entry, revision: kv.mod_revision }),
         Key::Clock => {
@@ -52,6 +54,7 @@ fn gone(key: &str) -> Option<Fact> {
     match parsed(key)? {
         Key::Queued(task) => Some(Fact::NotQueued(task)),
         Key::Running(node, task) => Some(Fact::NotRunning { task, node }),
+        Key::Offered(task, node) => Some(Fact::NotOffered { task, node }),
         Key::Node(node) => Some(Fact::NodeDown(node)),
         Key::Lock(what) => Some(Fact::Unlocked(what)),
         // Nobody deletes the clock; who does finds it begun anew at the next list.

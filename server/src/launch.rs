@@ -3,8 +3,10 @@
 use crate::config::{Config, RootSource};
 use crate::lease;
 use shoal_container::protocol::{Limits, Mount, Net, Root, Start, User};
+use shoal_core::gang::Member;
 use shoal_core::id::NodeId;
 use shoal_core::image;
+use shoal_core::resources::Resources;
 use shoal_core::spec::{self, TaskSpec};
 use shoal_core::task::Task;
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ pub struct Launch {
     roots: BTreeMap<String, RootSource>,
     log_bytes_max: u64,
     io_bytes_per_s_max: u64,
+    resources: Resources,
 }
 
 impl Launch {
@@ -33,6 +36,7 @@ impl Launch {
             roots: config.roots.clone(),
             log_bytes_max: config.log_bytes_max,
             io_bytes_per_s_max: config.allow.io_bytes_per_s_max,
+            resources: config.resources,
         }
     }
 
@@ -65,17 +69,25 @@ impl Launch {
             time_limit_ms: spec.time_limit_ms,
             kill_grace_ms: spec.kill_grace_ms,
             log_bytes_max: lower(spec.log_bytes_max, self.log_bytes_max),
-            deadline_page: lease::page_path(&self.data_dir, task.node().unwrap_or(NodeId(Uuid::nil()))),
+            deadline_page: lease::page_path(&self.data_dir, self.identity_in(task)),
         }
+    }
+
+    /// Which identity of this node the attempt's record names: of several members, the one of this name.
+    fn identity_in(&self, task: &Task) -> NodeId {
+        let mine = task.members().iter().find(|member| member.node_name == self.node_name);
+        mine.map(|member| member.node).or(task.node()).unwrap_or(NodeId(Uuid::nil()))
     }
 
     /// The task's own, and the node's where those are lower. (What a node gives at most of the others the plan has seen to.)
     fn limits(&self, spec: &TaskSpec) -> Limits {
+        // Who has the node alone has all of it.
+        let resources = if spec.exclusive { self.resources } else { spec.resources };
         Limits {
             open_files: spec.open_files_max,
             disk_bytes: spec.disk_bytes_max,
             io_bytes_per_s: lower(spec.io_bytes_per_s_max, self.io_bytes_per_s_max),
-            ..Limits::new(spec.resources.cpu_milli, spec.resources.memory_bytes, spec.pids_max)
+            ..Limits::new(resources.cpu_milli, resources.memory_bytes, spec.pids_max)
         }
     }
 
@@ -91,8 +103,32 @@ impl Launch {
         env.insert("SHOAL_ATTEMPT".to_owned(), task.attempt.to_string());
         env.insert("SHOAL_NODE_NAME".to_owned(), self.node_name.clone());
         env.insert("SHOAL_FENCE".to_owned(), fence.to_string());
+        env.extend(task.spec.counts.0.iter().map(counted));
+        env.extend(self.gang_environment(task.members()));
         env
     }
+}
+
+impl Launch {
+    /// What a member of a task of several nodes knows of itself and the others, by rank.
+    fn gang_environment(&self, members: &[Member]) -> Vec<(String, String)> {
+        let Some(rank) = members.iter().position(|member| member.node_name == self.node_name) else {
+            return Vec::new();
+        };
+        let list = |of: fn(&Member) -> &str| members.iter().map(of).collect::<Vec<_>>().join(",");
+        let env = [
+            ("SHOAL_RANK", rank.to_string()),
+            ("SHOAL_NODES", members.len().to_string()),
+            ("SHOAL_NODE_NAMES", list(|member| &member.node_name)),
+            ("SHOAL_NODE_ADDRESSES", list(|member| &member.address)),
+        ];
+        env.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
+/// How many it may use. Which ones they are nobody but the task and its node's operator knows.
+fn counted((name, count): (&String, &u32)) -> (String, String) {
+    (format!("SHOAL_RESOURCE_{}", name.to_ascii_uppercase().replace('-', "_")), count.to_string())
 }
 
 /// The lower of two limits; 0 is none.
@@ -118,9 +154,11 @@ fn mount(asked: &spec::Mount) -> Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_core::clock::Tick;
     use shoal_core::id::TaskId;
     use shoal_core::task::TaskState;
     use shoal_core::time::WallMs;
+    use shoal_core::transition::{Transition, apply};
 
     /// A task that chooses nothing beside `more`.
     fn task(more: serde_json::Value) -> Task {
@@ -140,6 +178,7 @@ mod tests {
             roots: BTreeMap::from([("host".to_owned(), RootSource::Host)]),
             log_bytes_max: 64 << 20,
             io_bytes_per_s_max: 8 << 20,
+            resources: Resources { cpu_milli: 8_000, memory_bytes: 1 << 30 },
         }
     }
 
@@ -171,10 +210,42 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_a_node_alone_gets_all_of_it() {
+        let start = launch().start(&task(serde_json::json!({"exclusive": true})), 0);
+        assert_eq!((start.limits.cpu_milli, start.limits.memory_bytes), (8_000, 1 << 30));
+    }
+
+    #[test]
+    fn what_is_counted_is_told_by_number() {
+        let start = launch().start(&task(serde_json::json!({"counts": {"a100-80g": 2, "tape": 1}})), 0);
+        let said = |name: &str| start.env[name].as_str();
+        assert_eq!((said("SHOAL_RESOURCE_A100_80G"), said("SHOAL_RESOURCE_TAPE")), ("2", "1"));
+    }
+
+    #[test]
+    fn a_member_knows_its_rank_and_obeys_the_page_of_its_own_identity() {
+        let (queued, launch) = (task(serde_json::json!({"parts": [{"nodes": 2}]})), launch());
+        let member = |n, name: &str| Member {
+            node: NodeId(Uuid::from_u128(n)),
+            node_name: name.to_owned(),
+            address: format!("10.0.0.{n}"),
+            end: None,
+        };
+        let members = vec![member(1, "m"), member(2, "n")];
+        let node = members[0].node;
+        let steal = Transition::Steal { node, node_name: "m".to_owned(), tick: Tick(0), members };
+        let start = launch.start(&apply(&queued, &steal, WallMs(0)).unwrap(), 0);
+        assert_eq!(start.deadline_page, lease::page_path(&launch.data_dir, NodeId(Uuid::from_u128(2))));
+        let said = |name: &str| start.env[name].as_str();
+        assert_eq!((said("SHOAL_RANK"), said("SHOAL_NODES")), ("1", "2"));
+        assert_eq!((said("SHOAL_NODE_NAMES"), said("SHOAL_NODE_ADDRESSES")), ("m,n", "10.0.0.1,10.0.0.2"));
+    }
+
+    #[test]
     fn an_attempt_obeys_the_page_of_the_identity_that_stole_it() {
         let (queued, launch) = (task(serde_json::json!({})), launch());
         let pages = [1, 2].map(|n| {
-            let state = TaskState::Running { node: NodeId(Uuid::from_u128(n)), cancel: None };
+            let state = TaskState::Running { node: NodeId(Uuid::from_u128(n)), cancel: None, verdict: None };
             launch.start(&Task { state, ..queued.clone() }, 0).deadline_page
         });
         assert_ne!(pages[0], pages[1]);

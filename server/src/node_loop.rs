@@ -2,7 +2,9 @@
 //! receive; the handling comes after. Nothing in here waits for the store or the disk.
 
 mod act;
+mod departed;
 mod insight;
+mod offers;
 mod prepare;
 mod runner_says;
 
@@ -10,7 +12,6 @@ use crate::clock;
 use crate::durations::Durations;
 use crate::durations::stopwatch::Stopwatch;
 use crate::images::Images;
-use crate::index::Index;
 use crate::journal;
 use crate::propose::Proposer;
 use crate::runner::{Runner, Said};
@@ -33,7 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use insight::{Ask, LoopInsight};
+pub use insight::{Ask, Known, LoopInsight};
 use prepare::Prepared;
 
 /// Between full reconciles behind the watch.
@@ -103,11 +104,18 @@ struct Done {
     prepared: Option<Prepared>,
 }
 
+impl Done {
+    /// Nothing but an event.
+    fn of(event: Event) -> Done {
+        Done { event, record: None, prepared: None }
+    }
+}
+
 /// The loop's own state.
 pub struct NodeLoop {
     node: Node,
     ports: Ports,
-    index: Index,
+    known: Known,
     /// Records of the attempts that this node holds, as their last transition left them.
     records: HashMap<TaskId, Box<Stored<Task>>>,
     /// Ends in the journal of the last run that have not been matched with what the runner has.
@@ -131,7 +139,7 @@ impl NodeLoop {
         NodeLoop {
             node,
             ports,
-            index: Index::default(),
+            known: Known::default(),
             records: HashMap::new(),
             journaled: journaled.into_iter().collect(),
             preparing: HashMap::new(),
@@ -202,7 +210,7 @@ impl NodeLoop {
                 self.decide().await?;
             }
             for ask in asks.drain(..) {
-                ask(&self.node, &self.index);
+                ask(&self.node, &self.known);
             }
         }
     }

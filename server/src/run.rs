@@ -239,6 +239,7 @@ fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
         name: config.name.clone(),
         address: config.advertise.clone(),
         resources: config.resources,
+        counts: config.counts.clone(),
         roots: config.roots.keys().cloned().collect(),
         offers: config.offers(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

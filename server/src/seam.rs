@@ -6,11 +6,11 @@
 use crate::durations::Durations;
 use crate::logs::copies::Copies;
 use async_trait::async_trait;
+use shoal_core::amount::Amount;
 use shoal_core::clock::Tick;
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::LockEntry;
-use shoal_core::resources::Resources;
 use shoal_core::task::Task;
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Illegal, Transition};
@@ -78,7 +78,7 @@ pub struct NodeInfo {
     /// Its registration.
     pub entry: NodeEntry,
     /// What is not reserved by running tasks.
-    pub free: Resources,
+    pub free: Amount,
     /// How many tasks run there.
     pub running: u32,
     /// The lock that holds on it now.
@@ -90,6 +90,10 @@ pub struct NodeInfo {
 pub trait Insight: Send + Sync {
     /// The live nodes.
     async fn nodes(&self) -> Vec<NodeInfo>;
+    /// Nodes that are not live and were a while ago, as each was registered.
+    async fn absent(&self) -> Vec<NodeEntry> {
+        Vec::new()
+    }
     /// Why a task waits; `None` when the view does not have it in the queue.
     async fn why(&self, task: TaskId) -> Option<Waiting>;
     /// The cluster's clock; `None` before this node has read the store.

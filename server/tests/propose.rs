@@ -63,7 +63,12 @@ impl World {
     }
 
     fn steal(&self) -> Transition {
-        Transition::Steal { node: self.node, node_name: "n".to_owned() }
+        Transition::Steal {
+            node: self.node,
+            node_name: "n".to_owned(),
+            tick: Default::default(),
+            members: Vec::new(),
+        }
     }
 
     fn finish(&self, code: u8) -> Transition {

@@ -10,6 +10,7 @@ use shoal_core::resources::Resources;
 use shoal_core::task::{Cancel, Exit, ExitHow, Task, TaskState};
 use shoal_core::time::WallMs;
 use shoal_server::logs::copies::Copies;
+use shoal_server::logs::name::LogName;
 use shoal_server::retention::attempts::{Attempts, ROUND_LEN};
 use shoal_server::retention::tasks::{SLICE_LEN, Tasks};
 use shoal_server::retention::{self, Retention};
@@ -92,7 +93,7 @@ async fn sweep(tasks: &mut Tasks) -> Result<(usize, usize), StoreError> {
 #[tokio::test]
 async fn what_ended_before_the_retention_goes_and_nothing_else() {
     let store = Arc::new(MemoryStore::new());
-    let running = || TaskState::Running { node: NodeId(Uuid::nil()), cancel: None };
+    let running = || TaskState::Running { node: NodeId(Uuid::nil()), cancel: None, verdict: None };
     let tasks = [
         task(1, complete(), 3601),
         task(2, complete(), 3600),
@@ -297,6 +298,7 @@ impl Insight for Nodes {
             name: String::new(),
             address: String::new(),
             resources,
+            counts: Default::default(),
             roots: Vec::new(),
             offers: Default::default(),
             version: String::new(),
@@ -306,8 +308,13 @@ impl Insight for Nodes {
             voter: false,
             unknown: Default::default(),
         };
-        let info =
-            |id: &NodeId| NodeInfo { id: *id, entry: entry.clone(), free: resources, running: 0, lock: None };
+        let info = |id: &NodeId| NodeInfo {
+            id: *id,
+            entry: entry.clone(),
+            free: resources.into(),
+            running: 0,
+            lock: None,
+        };
         self.all.iter().map(info).collect()
     }
     async fn why(&self, _: TaskId) -> Option<Waiting> {
@@ -368,15 +375,16 @@ async fn a_copy_of_a_log_goes_when_its_record_was_missed_twice_in_a_row() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(MemoryStore::new());
     write(&*store, [task(1, complete(), 4000)]).await;
-    let attempts = [1, 2].map(|n| AttemptId { task: id(n), number: 1 });
-    for attempt in attempts {
-        std::fs::write(dir.path().join(attempt.to_string()), "a copy").unwrap();
+    let logs = [(1, 0), (2, 0), (1, 2), (2, 2)]
+        .map(|(n, rank)| LogName { attempt: AttemptId { task: id(n), number: 1 }, rank });
+    for log in logs {
+        std::fs::write(dir.path().join(log.to_string()), "a copy").unwrap();
     }
     std::fs::write(dir.path().join("somebody's"), "not ours").unwrap();
     let kept = Arc::new(Copies::open(dir.path().to_owned(), 1 << 20).unwrap());
     let mut pass = retention::copies::Copies::new(store, kept.clone());
     assert_eq!(pass.round().await.unwrap(), 0, "its record may still come");
-    assert_eq!(pass.round().await.unwrap(), 1);
-    assert!(kept.path(attempts[0]).exists() && !kept.path(attempts[1]).exists());
+    assert_eq!(pass.round().await.unwrap(), 2);
+    assert_eq!(logs.map(|log| kept.path(log).exists()), [true, false, true, false], "members' too");
     assert!(dir.path().join("somebody's").exists());
 }

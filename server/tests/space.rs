@@ -178,7 +178,8 @@ async fn a_store_full_of_history_refuses_submits_then_takes_them_and_the_results
         let created = world.submit(n).await;
         assert!(matches!(created, Created::New), "{created:?}");
     }
-    let steal = Transition::Steal { node, node_name: "n".to_owned() };
+    let steal =
+        Transition::Steal { node, node_name: "n".to_owned(), tick: Default::default(), members: Vec::new() };
     proposer.settle(id, steal, None, None).await.unwrap();
     assert_eq!(world.look(Instant::now()).await, Looked::Fine);
 

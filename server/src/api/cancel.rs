@@ -37,7 +37,8 @@ async fn refused(
 ) -> Result<v1::CancelResponse, ApiError> {
     let wanted = match (&why, &task.state) {
         (Illegal::AlreadyCanceling, _) | (_, TaskState::Canceled { .. }) => true,
-        (Illegal::Terminal | Illegal::NotQueued | Illegal::NotOwner | Illegal::Held, _) => false,
+        (Illegal::Terminal | Illegal::NotQueued | Illegal::NotItsNodes { .. }, _) => false,
+        (Illegal::NotOwner | Illegal::Held, _) => false,
     };
     if !wanted {
         return Err(ApiError::Ended { task: id, state: state_to_wire(&task.state) });

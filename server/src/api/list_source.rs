@@ -25,7 +25,7 @@ pub enum Kind {
     Records,
     /// Status keys in the same order.
     Queue,
-    /// Status keys by node: never very many.
+    /// Status keys by node, one for each node of a task: never very many.
     Running,
     /// Status keys by the second of the end.
     Ended(EndKind),
@@ -196,5 +196,11 @@ async fn behind(
         (None, Some(task)) => records::read_at(store, task, revision).await?,
         (None, None) => None,
     };
+    // A task of several nodes is told of once: at the key of the first that still runs. All pages see the same revision, so all agree which that is.
+    let is_first = |stored: &Stored<Task>| match Key::parse(&status_key) {
+        Ok(Key::Running(node, _)) => stored.value.live_nodes().first() == Some(&node),
+        Ok(_) | Err(_) => true,
+    };
+    let stored = stored.filter(is_first);
     Ok((status_key, stored))
 }

@@ -3,8 +3,10 @@
 
 use super::error::ApiError;
 use super::{ResponseStream, Service, resolve};
+use crate::logs::attempt::Wanted;
 use crate::logs::copies::find::{self, Owner};
 use crate::logs::follow::{Ask, Follower};
+use crate::logs::name::LogName;
 use crate::logs::owner::{self, Place};
 use crate::logs::{attempt, peer};
 use shoal_core::id::{AttemptId, TaskId};
@@ -61,7 +63,8 @@ pub async fn log(
     // Subscribed before the record is read, so that no change falls between.
     let changes = service.api.changes.subscribe();
     let id = resolve::id(&service, &request.task).await?;
-    let begin = attempt::Begin::new(service.api.clone(), changes, id, request.attempt);
+    let wanted = Wanted { attempt: request.attempt, rank: request.rank };
+    let begin = attempt::Begin::new(service.api.clone(), changes, id, wanted);
     let stage = match begin.look().await? {
         attempt::Look::Begun(task, number) => open(&service, &request, &task, number).await?,
         attempt::Look::NeverRan(_) => return Ok(Box::pin(futures::stream::iter([Ok(empty_end())]))),
@@ -111,10 +114,10 @@ async fn open(
     number: u32,
 ) -> Result<Stage, ApiError> {
     let api = &service.api;
-    let attempt = AttemptId { task: task.id, number };
-    let ended = attempt::has_ended(task, number);
-    let owner = match owner::place(api, task, number, request.no_proxy).await? {
-        Place::Here => match here(service, request, attempt).await {
+    let log = LogName { attempt: AttemptId { task: task.id, number }, rank: request.rank };
+    let ended = attempt::has_ended(task, log);
+    let owner = match owner::place(api, task, log, request.no_proxy).await? {
+        Place::Here { own } => match here(service, request, log, own).await {
             // Its disk was lost, but not its name.
             Err(ApiError::LogGone { node, .. }) if !request.no_proxy => Owner { name: node, address: None },
             opened => return opened,
@@ -124,13 +127,14 @@ async fn open(
     let forwarded = forward(request, task.id, number);
     let shutdown = api.shutdown.clone();
     if ended {
-        if api.copies.has(attempt) {
-            return here(service, request, attempt).await;
+        if api.copies.has(log) {
+            // A node that has lost its disk, but not its name, is not asked for its own again.
+            return here(service, request, log, task.members().is_empty()).await;
         }
-        return Ok(Stage::There(Box::new(find::open(api, attempt, &owner, forwarded).await?)));
+        return Ok(Stage::There(Box::new(find::open(api, log, &owner, forwarded).await?)));
     }
     let Some(address) = &owner.address else {
-        let (attempt, why) = (attempt.to_string(), "it is not alive".to_owned());
+        let (attempt, why) = (log.to_string(), "it is not alive".to_owned());
         return Err(ApiError::LogUnreachable { attempt, node: owner.name, why });
     };
     Ok(Stage::There(Box::new(peer::Remote::open(&owner.name, address, forwarded, shutdown).await?)))
@@ -140,14 +144,16 @@ async fn open(
 async fn here(
     service: &Arc<Service>,
     request: &v1::LogRequest,
-    attempt: AttemptId,
+    log: LogName,
+    own: bool,
 ) -> Result<Stage, ApiError> {
     // Subscribed before the record is read again: an end that came since the caller read it must not be missed.
     let changes = service.api.changes.subscribe();
-    let task = attempt::read(&service.api, attempt.task).await?;
+    let task = attempt::read(&service.api, log.attempt.task).await?;
     let ask = Ask {
-        attempt,
-        ended: attempt::has_ended(&task, attempt.number),
+        log,
+        own,
+        ended: attempt::has_ended(&task, log),
         offset: request.offset,
         follow: request.follow,
         tail_lines: request.tail_lines,

@@ -6,6 +6,7 @@
 use super::create::Created;
 use super::error::ApiError;
 use super::{Service, fit, records};
+use shoal_core::entry::NodeEntry;
 use shoal_core::id::TaskId;
 use shoal_core::task::Task;
 use shoal_proto::convert::request_id;
@@ -45,7 +46,13 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
         })
         .collect();
     let ids = tasks.iter().map(|task| task.id.to_string()).collect();
-    if let Err(refusal) = admit(service, &tasks).await {
+    let (admitted, impossible) = match admit(service, &tasks).await {
+        Err(ApiError::CannotRun(refused)) if request.allow_impossible => {
+            (Ok(()), refused.iter().map(|why| format!("{}: {}", why.subject, why.description)).collect())
+        }
+        admitted => (admitted, Vec::new()),
+    };
+    if let Err(refusal) = admitted {
         // The retry of a request that was accepted is answered as it was then, whatever has become of the cluster since.
         let accepted = given.is_some() && records::read(&*service.api.store, tasks[0].id).await?.is_some();
         if !accepted {
@@ -55,7 +62,7 @@ pub async fn submit(service: &Service, request: v1::SubmitRequest) -> Result<v1:
     if !request.validate_only {
         queue(service, request_id, tasks).await?;
     }
-    Ok(v1::SubmitResponse { ids })
+    Ok(v1::SubmitResponse { ids, impossible })
 }
 
 /// Names of images become digests, before any default is filled in.
@@ -83,7 +90,14 @@ async fn admit(service: &Service, tasks: &[Task]) -> Result<(), ApiError> {
         return Err(ApiError::QueueFull { queued, max });
     }
     let specs: Vec<_> = tasks.iter().map(|task| task.spec.clone()).collect();
-    let refused = fit::check(&specs, &service.api.insight.nodes().await);
+    let live = service.api.insight.nodes().await;
+    if live.is_empty() {
+        // That is the view's state, not the tasks' fault.
+        return Ok(());
+    }
+    let absent = service.api.insight.absent().await;
+    let nodes: Vec<&NodeEntry> = live.iter().map(|node| &node.entry).chain(&absent).collect();
+    let refused = fit::check(&specs, &nodes);
     if refused.is_empty() { Ok(()) } else { Err(ApiError::CannotRun(refused)) }
 }
 

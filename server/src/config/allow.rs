@@ -34,6 +34,9 @@ pub struct AllowFlags {
     /// A label that tasks may ask for: NAME or NAME=VALUE, such as type=smithi (repeatable)
     #[arg(long, env = "SHOALD_LABEL", value_name = "NAME[=VALUE]", value_delimiter = ',')]
     pub label: Vec<String>,
+    /// What this machine has of a thing that is counted, such as gpu=2 (repeatable). Tasks take so many; which ones a task uses is not Shoal's to say
+    #[arg(long, env = "SHOALD_RESOURCE", value_name = "NAME=COUNT", value_delimiter = ',')]
+    pub resource: Vec<String>,
     /// Let tasks ask for this machine's own network
     #[arg(long, env = "SHOALD_ALLOW_HOST_NET", value_parser = BoolishValueParser::new())]
     pub allow_host_net: bool,
@@ -132,7 +135,7 @@ impl Config {
         Features {
             has: host_net
                 .into_iter()
-                .chain([features::IMAGES.to_owned()])
+                .chain([features::IMAGES, features::GANGS, features::COUNTS].map(str::to_owned))
                 .chain(mounts)
                 .chain(labels)
                 .collect(),
@@ -229,7 +232,7 @@ mod tests {
         assert!(policy.host_root && !policy.host_net && policy.mounts.is_empty());
         assert_eq!(policy.users, Policy::default().users);
         let offers = config.offers();
-        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["images"]);
+        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["counts", "gangs", "images"]);
         assert_eq!((offers.up_to["pids"], offers.up_to["log_bytes"]), (1024, 64 << 20));
     }
 
@@ -244,7 +247,10 @@ mod tests {
         assert!(!policy.host_root && policy.host_net);
         assert_eq!(policy.mounts["data"], MountPolicy { path, writable: false });
         let offers = config.offers();
-        assert_eq!(offers.has.iter().collect::<Vec<_>>(), ["images", "mount:data", "net:host"]);
+        assert_eq!(
+            offers.has.iter().collect::<Vec<_>>(),
+            ["counts", "gangs", "images", "mount:data", "net:host"]
+        );
         assert_eq!(offers.up_to["pids"], 4096);
         assert!(!config.roots.contains_key("host"));
     }

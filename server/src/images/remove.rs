@@ -69,10 +69,14 @@ impl Images {
     async fn users(&self, ranges: &[KeyRange], digest: Digest) -> Result<Vec<TaskId>, ImageError> {
         let image = digest.to_string();
         let roots = self.roots(ranges).await?.into_iter();
-        Ok(roots
+        let mut users: Vec<TaskId> = roots
             .filter(|(_, root)| root.as_ref().is_none_or(|root| *root == image))
             .map(|(id, _)| id)
-            .collect())
+            .collect();
+        // One of several nodes has a key for each.
+        users.sort_unstable();
+        users.dedup();
+        Ok(users)
     }
 
     /// The images that attempts of this node use.

@@ -1,10 +1,11 @@
 //! Which attempt's log is meant, whether it has begun, and when it has ended: all from the task's record, read again on every change.
 
+use super::name::LogName;
 use crate::api::error::ApiError;
 use crate::api::records;
 use crate::seam::{Api, TaskChanged};
 use shoal_core::id::TaskId;
-use shoal_core::task::Task;
+use shoal_core::task::{Attempt, Task};
 use shoal_store::port::Revision;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -95,12 +96,26 @@ async fn read_since(api: &Api, task: TaskId, least: Revision) -> Result<Task, Ap
 /// Waits for an attempt to begin.
 pub struct Begin {
     record: Record,
-    wanted: u32,
+    wanted: Wanted,
+}
+
+/// Which of a task's logs is asked for.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// The attempt's number, 0 for the latest.
+    pub attempt: u32,
+    /// The member's rank.
+    pub rank: u32,
 }
 
 impl Begin {
-    /// `wanted` is the attempt's number, 0 for the latest.
-    pub fn new(api: Arc<Api>, changes: broadcast::Receiver<TaskChanged>, task: TaskId, wanted: u32) -> Begin {
+    /// Waits for it.
+    pub fn new(
+        api: Arc<Api>,
+        changes: broadcast::Receiver<TaskChanged>,
+        task: TaskId,
+        wanted: Wanted,
+    ) -> Begin {
         Begin { record: Record::new(api, changes, task), wanted }
     }
 
@@ -120,7 +135,15 @@ impl Begin {
     }
 }
 
-fn look(task: Task, wanted: u32) -> Result<Look, ApiError> {
+fn look(task: Task, Wanted { attempt: wanted, rank }: Wanted) -> Result<Look, ApiError> {
+    let nodes = task.spec.nodes();
+    if rank >= nodes {
+        let last = nodes - 1;
+        return Err(ApiError::field(
+            "rank",
+            format!("must be between 0 and {last} for this task, was {rank}"),
+        ));
+    }
     let latest = task.attempts.last().map_or(0, |attempt| attempt.number);
     let number = if wanted == 0 { latest.max(1) } else { wanted };
     if task.attempts.iter().any(|attempt| attempt.number == number) {
@@ -135,7 +158,10 @@ fn look(task: Task, wanted: u32) -> Result<Look, ApiError> {
     Err(ApiError::NoAttempt { task: task.id, attempt: wanted, last: task.attempts.len() })
 }
 
-/// Whether the attempt's end is recorded. Its log was durable before.
-pub fn has_ended(task: &Task, number: u32) -> bool {
-    task.attempts.iter().any(|attempt| attempt.number == number && attempt.ended.is_some())
+/// Whether the end of what wrote this log is recorded: the attempt's, or this member's before it. The log was durable before.
+pub fn has_ended(task: &Task, log: LogName) -> bool {
+    let member_has =
+        |attempt: &Attempt| attempt.members.get(log.rank as usize).is_some_and(|member| member.end.is_some());
+    let attempt = task.attempts.iter().find(|attempt| attempt.number == log.attempt.number);
+    attempt.is_some_and(|attempt| attempt.ended.is_some() || member_has(attempt))
 }

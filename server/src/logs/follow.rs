@@ -5,11 +5,11 @@
 
 use super::attempt::{Record, has_ended};
 use super::file::LogFile;
+use super::name::LogName;
 use super::notify::{Hub, Subscription};
 use crate::api::error::ApiError;
 use crate::seam::{Api, TaskChanged};
 use shoal_container::log_index::Mark;
-use shoal_core::id::AttemptId;
 use shoal_proto::v1;
 use std::io;
 use std::path::PathBuf;
@@ -18,8 +18,10 @@ use tokio::sync::broadcast;
 
 /// What is asked for.
 pub struct Ask {
-    /// The attempt, which has begun on this node.
-    pub attempt: AttemptId,
+    /// Which log, of an attempt that has begun.
+    pub log: LogName,
+    /// It is this node's own, where it has it: what lies in the attempt's directory here is not another member's.
+    pub own: bool,
     /// Its end is recorded.
     pub ended: bool,
     /// Where to begin.
@@ -53,8 +55,8 @@ impl Follower {
         changes: broadcast::Receiver<TaskChanged>,
         ask: Ask,
     ) -> Result<Follower, ApiError> {
-        let record = Record::new(api.clone(), changes, ask.attempt.task);
-        let directory = api.attempts_dir.join(ask.attempt.to_string());
+        let record = Record::new(api.clone(), changes, ask.log.attempt.task);
+        let directory = api.attempts_dir.join(ask.log.attempt.to_string());
         let disk = hub.subscribe();
         let mut follower = Follower { api, ask, file: None, record, directory, disk, done: false };
         follower.open_file().await?;
@@ -83,7 +85,7 @@ impl Follower {
             }
             tokio::select! {
                 () = self.disk.told() => {}
-                task = self.record.changed() => self.ask.ended = has_ended(&task?, self.ask.attempt.number),
+                task = self.record.changed() => self.ask.ended = has_ended(&task?, self.ask.log),
             }
         }
         self.done = true;
@@ -95,17 +97,19 @@ impl Follower {
             return Ok(());
         }
         // Watched before it is looked for, so that it cannot come unseen.
-        if self.ask.follow && !self.ask.ended {
+        if self.ask.own && self.ask.follow && !self.ask.ended {
             self.disk.add(&self.api.attempts_dir).map_err(|error| self.failed(&error))?;
             self.disk.add(&self.directory).map_err(|error| self.failed(&error))?;
         }
-        self.file = LogFile::open(&self.directory).await.map_err(|error| self.failed(&error))?;
+        if self.ask.own {
+            self.file = LogFile::open(&self.directory).await.map_err(|error| self.failed(&error))?;
+        }
         if self.file.is_none() && self.ask.ended {
-            let copy = self.api.copies.path(self.ask.attempt);
+            let copy = self.api.copies.path(self.ask.log);
             self.file = LogFile::open_copy(&copy).await.map_err(|error| self.failed(&error))?;
         }
         if self.file.is_none() && self.ask.ended {
-            let (attempt, node) = (self.ask.attempt.to_string(), self.api.insight.identity().name);
+            let (attempt, node) = (self.ask.log.to_string(), self.api.insight.identity().name);
             return Err(ApiError::LogGone { attempt, node });
         }
         Ok(())
@@ -144,7 +148,7 @@ impl Follower {
     }
 
     fn chunk(&self, offset: u64, data: Vec<u8>) -> v1::LogChunk {
-        v1::LogChunk { attempt: self.ask.attempt.number, offset, data, ..v1::LogChunk::default() }
+        v1::LogChunk { attempt: self.ask.log.attempt.number, offset, data, ..v1::LogChunk::default() }
     }
 
     fn failed(&self, error: &io::Error) -> ApiError {

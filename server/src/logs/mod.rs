@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod copies;
 pub mod file;
 pub mod follow;
+pub mod name;
 pub mod notify;
 pub mod owner;
 pub mod pack;

@@ -1,6 +1,7 @@
-//! Which node has an attempt's log: the one that ran it, under its present identity. A node that lost its lease comes back under a new id with
+//! Which node has a log: the one that ran the attempt, or was this member of it, under its present identity. A node that lost its lease comes back under a new id with
 //! the same name and the same disk.
 
+use super::name::LogName;
 use crate::api::error::ApiError;
 use crate::seam::Api;
 use shoal_core::task::Task;
@@ -8,8 +9,11 @@ use shoal_core::task::Task;
 /// Where a log is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On this node's disk.
-    Here,
+    /// On this node's disk, if anywhere that may be asked.
+    Here {
+        /// This node ran it itself; else it has at most a copy.
+        own: bool,
+    },
     /// On another node's.
     There {
         /// Its name.
@@ -19,19 +23,26 @@ pub enum Place {
     },
 }
 
-/// Finds the log of attempt `number`, which has begun. A node that is asked by a peer answers for its own disk alone.
-pub async fn place(api: &Api, task: &Task, number: u32, asked_by_peer: bool) -> Result<Place, ApiError> {
+/// Finds a log of an attempt that has begun. A node that is asked by a peer answers for its own disk alone.
+pub async fn place(api: &Api, task: &Task, log: LogName, asked_by_peer: bool) -> Result<Place, ApiError> {
+    let number = log.attempt.number;
     let taken = task.attempts.iter().find(|taken| taken.number == number);
     let Some(taken) = taken else {
         return Err(ApiError::NoAttempt { task: task.id, attempt: number, last: task.attempts.len() });
     };
+    let (node, node_name) = match taken.members.get(log.rank as usize) {
+        Some(member) => (member.node, &member.node_name),
+        None => (taken.node, &taken.node_name),
+    };
     let own = api.insight.identity();
-    if asked_by_peer || taken.node == own.id || taken.node_name == own.name {
-        return Ok(Place::Here);
+    let mine = node == own.id || *node_name == own.name;
+    if asked_by_peer || mine {
+        // Of a task of one node nobody else has the attempt's directory.
+        return Ok(Place::Here { own: mine || taken.members.is_empty() });
     }
     let nodes = api.insight.nodes().await;
-    let by_id = nodes.iter().find(|node| node.id == taken.node);
-    let owner = by_id.or_else(|| nodes.iter().find(|node| node.entry.name == taken.node_name));
+    let by_id = nodes.iter().find(|it| it.id == node);
+    let owner = by_id.or_else(|| nodes.iter().find(|it| it.entry.name == *node_name));
     let address = owner.map(|node| node.entry.address.clone());
-    Ok(Place::There { node_name: taken.node_name.clone(), address })
+    Ok(Place::There { node_name: node_name.clone(), address })
 }

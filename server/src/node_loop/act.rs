@@ -1,16 +1,19 @@
 //! Doing what the core decided.
 
-use super::{Done, NodeLoop};
+use super::{Done, NodeLoop, offers};
 use crate::clock;
 use crate::facts;
 use crate::journal;
 use crate::propose::Settled;
 use crate::seam::{ProposeError, TaskChanged};
 use shoal_container::failpoint;
+use shoal_core::amount::Amount;
 use shoal_core::clock::Tick;
+use shoal_core::entry::OfferEntry;
 use shoal_core::event::{Action, Decision, Event};
 use shoal_core::id::{AttemptId, TaskId};
 use shoal_core::lock::Lockable;
+use shoal_core::spec::Unknown;
 use shoal_core::task::Task;
 use shoal_core::transition::Transition;
 use shoal_store::advance::advance;
@@ -18,6 +21,7 @@ use shoal_store::key::Key;
 use shoal_store::list_watch::FollowItem;
 use shoal_store::port::Change;
 use shoal_store::record;
+use std::collections::HashMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +59,17 @@ impl NodeLoop {
         match action {
             Action::Propose { task, transition } => self.propose(task, transition),
             Action::Advance { to, after, over } => self.advance(to, after, over),
+            Action::Offer { task, attempt, amount, created, node } => {
+                let Amount { resources, counts } = amount;
+                let entry = OfferEntry { attempt, resources, counts, unknown: Unknown::new() };
+                let store = self.ports.store.clone();
+                self.work
+                    .spawn(async move { Done::of(offers::offer(&*store, node, task, entry, created).await) });
+            }
+            Action::Withdraw { task, node } => {
+                let store = self.ports.store.clone();
+                self.work.spawn(async move { Done::of(offers::withdraw(&*store, node, task).await) });
+            }
             Action::Claim(task) => self.claim(task),
             Action::Start(task) => {
                 failpoint!("server.before_start");
@@ -111,7 +126,13 @@ impl NodeLoop {
                     let task = Box::new(stored.value.clone());
                     (Decision::Committed { revision: stored.mod_revision, task }, Some(stored))
                 }
-                Ok(Settled::Refused { .. }) => (Decision::Refused, None),
+                Ok(Settled::Refused { current, .. }) => {
+                    let runs_here = match &transition {
+                        Transition::Steal { node, .. } => current.is_some_and(|task| task.runs_on(*node)),
+                        _ => false,
+                    };
+                    (Decision::Refused { runs_here }, None)
+                }
                 // The next start finds out.
                 Err(ProposeError::Stopping | ProposeError::Unavailable(_) | ProposeError::NoSpace) => {
                     std::future::pending().await
@@ -129,7 +150,7 @@ impl NodeLoop {
             if let Err(error) = store.txn(advance(to, after, &over)).await {
                 tracing::debug!(%error, %to, "the clock was not advanced");
             }
-            Done { event: Event::Tick, record: None, prepared: None }
+            Done::of(Event::Tick)
         });
     }
 
@@ -171,30 +192,44 @@ impl NodeLoop {
     pub(super) fn follow(&mut self, item: FollowItem) {
         match item {
             FollowItem::Snapshot { kvs, revision } => {
-                self.index.clear();
+                self.known.departed.note_all(self.node.view(), clock::boot());
+                self.known.index.clear();
                 self.ports.durations.reset(&kvs);
-                kvs.iter().filter_map(|kv| facts::task_of(&kv.key)).for_each(|task| self.index.insert(task));
+                kvs.iter()
+                    .filter_map(|kv| facts::task_of(&kv.key))
+                    .for_each(|task| self.known.index.insert(task));
                 self.hear(Event::Synced(Box::new(facts::snapshot(&kvs, revision))));
             }
             FollowItem::Changes { changes, revision } => {
+                self.known.departed.note(self.node.view(), &changes, clock::boot());
                 self.hear(Event::Changed { facts: facts::changes(&changes), revision });
-                for change in &changes {
-                    self.tell(change);
-                }
+                let told = changes.iter().filter_map(|change| self.tell(change)).collect();
+                self.tell_of_members(&changes, &told);
             }
             FollowItem::Progress(_) => {}
             FollowItem::Interrupted(why) => tracing::warn!(why, "view is interrupted"),
         }
     }
 
-    fn tell(&mut self, change: &Change) {
-        self.index.fold(change);
-        self.ports.durations.fold(change);
-        if let Change::Put(kv) = change
-            && let Some(task) = facts::task_of(&kv.key)
-        {
-            // Nobody listening is fine.
-            let _ = self.ports.changes.send(TaskChanged { task, revision: kv.mod_revision });
+    /// Of several members all but the last end without any status key of the task being written: what was deleted says that its record changed.
+    fn tell_of_members(&self, changes: &[Change], told: &HashMap<TaskId, i64>) {
+        for change in changes {
+            let Change::Delete { key, revision } = change else { continue };
+            let Ok(Key::Running(_, task)) = Key::parse(key) else { continue };
+            if told.get(&task).is_none_or(|at| at < revision) {
+                let _ = self.ports.changes.send(TaskChanged { task, revision: *revision });
+            }
         }
+    }
+
+    /// The task whose status was written, and the revision that did.
+    fn tell(&mut self, change: &Change) -> Option<(TaskId, i64)> {
+        self.known.index.fold(change);
+        self.ports.durations.fold(change);
+        let Change::Put(kv) = change else { return None };
+        let (task, revision) = (facts::task_of(&kv.key)?, kv.mod_revision);
+        // Nobody listening is fine.
+        let _ = self.ports.changes.send(TaskChanged { task, revision });
+        Some((task, revision))
     }
 }

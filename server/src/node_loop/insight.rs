@@ -1,17 +1,28 @@
 //! Questions from outside, answered between two events, so that nobody shares the loop's state.
 
+use super::departed::Departed;
 use crate::index::Index;
 use crate::membership::Membership;
 use crate::seam::{Identity, Insight, NodeInfo, Waiting};
 use async_trait::async_trait;
 use shoal_core::clock::Tick;
+use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::node::Node;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// What the loop remembers beside the core.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// All tasks.
+    pub index: Index,
+    /// Nodes that were there.
+    pub departed: Departed,
+}
+
 /// A question: runs on the loop with its state.
-pub type Ask = Box<dyn FnOnce(&Node, &Index) + Send>;
+pub type Ask = Box<dyn FnOnce(&Node, &Known) + Send>;
 
 /// Asks the loop.
 pub struct LoopInsight {
@@ -28,11 +39,11 @@ pub struct LoopInsight {
 impl LoopInsight {
     async fn ask<T: Send + Default + 'static>(
         &self,
-        question: impl FnOnce(&Node, &Index) -> T + Send + 'static,
+        question: impl FnOnce(&Node, &Known) -> T + Send + 'static,
     ) -> T {
         let (reply, answer) = oneshot::channel();
-        let ask: Ask = Box::new(move |node, index| {
-            let _ = reply.send(question(node, index));
+        let ask: Ask = Box::new(move |node, known| {
+            let _ = reply.send(question(node, known));
         });
         // The loop ends only with the server.
         if self.asks.send(ask).await.is_err() {
@@ -59,8 +70,16 @@ impl Insight for LoopInsight {
         .await
     }
 
+    async fn absent(&self) -> Vec<NodeEntry> {
+        self.ask(|node, known| known.departed.absent(node.view(), crate::clock::boot())).await
+    }
+
     async fn why(&self, task: TaskId) -> Option<Waiting> {
-        self.ask(move |node, _| shoal_core::why::why(node.view(), task, crate::clock::boot())).await
+        self.ask(move |node, _| {
+            let now = crate::clock::boot();
+            shoal_core::why::why(node.view(), &node.plan(now), task, now)
+        })
+        .await
     }
 
     async fn tick(&self) -> Option<Tick> {
@@ -81,7 +100,7 @@ impl Insight for LoopInsight {
 
     async fn resolve(&self, short_prefix: &str) -> Vec<TaskId> {
         let prefix = short_prefix.to_owned();
-        self.ask(move |_, index| index.starting_with(&prefix, 3)).await
+        self.ask(move |_, known| known.index.starting_with(&prefix, 3)).await
     }
 
     fn warning(&self) -> Option<String> {

@@ -138,6 +138,12 @@ impl Settle {
         };
         match transition {
             Transition::Cancel(_) | Transition::Adjust(_) => Some(Guard::None),
+            // Any of the members may propose it for all; their offers end with their leases.
+            Transition::Steal { members, .. } if !members.is_empty() => {
+                let (me, _) = (*self.identity.borrow())?;
+                let nodes: Vec<NodeId> = members.iter().map(|member| member.node).collect();
+                nodes.contains(&me).then_some(Guard::AllOffer(nodes))
+            }
             Transition::Steal { node, .. } | Transition::Finish { node, .. } => owner(*node),
             Transition::Lose { node, .. } => Some(Guard::NodeAbsent(*node)),
         }

@@ -2,7 +2,8 @@
 //! still be there, and the store itself has the last word.
 
 use crate::logs::copies::Copies as Kept;
-use shoal_core::id::{AttemptId, TaskId};
+use crate::logs::name::LogName;
+use shoal_core::id::TaskId;
 use shoal_store::port::{Store, StoreError};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::ReadDir;
@@ -19,8 +20,8 @@ pub struct Copies {
     /// Where the pass is; `None` begins a new one.
     position: Option<ReadDir>,
     /// Those without a record, as the last pass found them, and as this one does: a copy may come before its record's end is seen here.
-    missed_before: HashSet<AttemptId>,
-    missed_now: HashSet<AttemptId>,
+    missed_before: HashSet<LogName>,
+    missed_now: HashSet<LogName>,
 }
 
 impl Copies {
@@ -44,12 +45,11 @@ impl Copies {
                 return Ok(0);
             }
         };
-        let tasks: BTreeSet<TaskId> = found.iter().map(|attempt| attempt.task).collect();
+        let tasks: BTreeSet<TaskId> = found.iter().map(|log| log.attempt.task).collect();
         let gone = super::gone(&*self.store, tasks).await?;
-        let missed: Vec<AttemptId> =
-            found.into_iter().filter(|attempt| gone.contains(&attempt.task)).collect();
+        let missed: Vec<LogName> = found.into_iter().filter(|log| gone.contains(&log.attempt.task)).collect();
         let (remove, young): (Vec<_>, Vec<_>) =
-            missed.into_iter().partition(|attempt| self.missed_before.contains(attempt));
+            missed.into_iter().partition(|log| self.missed_before.contains(log));
         self.missed_now.extend(young);
         if self.position.is_none() {
             self.missed_before = std::mem::take(&mut self.missed_now);
@@ -59,7 +59,7 @@ impl Copies {
     }
 }
 
-fn read_some(kept: &Kept, position: Option<ReadDir>) -> io::Result<(Vec<AttemptId>, Option<ReadDir>)> {
+fn read_some(kept: &Kept, position: Option<ReadDir>) -> io::Result<(Vec<LogName>, Option<ReadDir>)> {
     let mut entries = match position {
         Some(position) => position,
         None => std::fs::read_dir(kept.dir())?,
@@ -67,18 +67,18 @@ fn read_some(kept: &Kept, position: Option<ReadDir>) -> io::Result<(Vec<AttemptI
     let mut found = Vec::new();
     for _ in 0..ROUND_LEN {
         let Some(entry) = entries.next() else { return Ok((found, None)) };
-        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<AttemptId>().ok()));
+        found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<LogName>().ok()));
     }
     Ok((found, Some(entries)))
 }
 
-fn remove_all(kept: &Kept, attempts: &[AttemptId]) -> usize {
-    let remove = |attempt: &&AttemptId| match kept.remove(**attempt) {
+fn remove_all(kept: &Kept, logs: &[LogName]) -> usize {
+    let remove = |log: &&LogName| match kept.remove(**log) {
         Ok(removed) => removed,
         Err(error) => {
-            tracing::warn!(%attempt, %error, "copy of a log not removed");
+            tracing::warn!(%log, %error, "copy of a log not removed");
             false
         }
     };
-    attempts.iter().filter(remove).count()
+    logs.iter().filter(remove).count()
 }

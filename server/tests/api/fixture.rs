@@ -1,6 +1,7 @@
 //! Nodes to test with, and what the tests say often.
 
 use crate::model::{Model, node_info, tell_changes};
+use shoal_core::gang::Member;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::task::{Exit, ExitHow, Task};
@@ -167,7 +168,29 @@ impl Node {
 
     /// This node takes the task.
     pub async fn steal(&self, task: &str) -> Task {
-        self.change(task, Transition::Steal { node: self.id, node_name: self.name.clone() }).await
+        self.change(
+            task,
+            Transition::Steal {
+                node: self.id,
+                node_name: self.name.clone(),
+                tick: Default::default(),
+                members: Vec::new(),
+            },
+        )
+        .await
+    }
+
+    /// This node, as the first, and these others take the task of several nodes.
+    pub async fn gather(&self, task: &str, others: &[&Node]) -> Task {
+        let member = |node: &&Node| Member {
+            node: node.id,
+            node_name: node.name.clone(),
+            address: "127.0.0.1".to_owned(),
+            end: None,
+        };
+        let members = [&[self], others].concat().iter().map(member).collect();
+        let (node, node_name) = (self.id, self.name.clone());
+        self.change(task, Transition::Steal { node, node_name, tick: Default::default(), members }).await
     }
 
     /// The task's process on this node exits with this code.
@@ -198,7 +221,7 @@ pub fn spec(name: &str) -> v1::TaskSpec {
 
 /// A submit with a request id of its own.
 pub fn request(tasks: Vec<v1::TaskSpec>) -> v1::SubmitRequest {
-    v1::SubmitRequest { request_id: Uuid::now_v7().to_string(), tasks, validate_only: false }
+    v1::SubmitRequest { request_id: Uuid::now_v7().to_string(), tasks, ..Default::default() }
 }
 
 /// The machine's word for an error.

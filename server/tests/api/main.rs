@@ -4,6 +4,7 @@ mod adjust;
 mod cancel;
 mod durations;
 mod fixture;
+mod gangs;
 mod limits;
 mod list;
 mod lock;

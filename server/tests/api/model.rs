@@ -98,7 +98,13 @@ impl Insight for Model {
         let queued = self.ids(key::queued()).await;
         let ahead = queued.iter().position(|other| *other == task)? as u64;
         let reason = ("n1".to_owned(), "full".to_owned());
-        Some(Waiting { summary: format!("{ahead} before it"), ahead, nodes: vec![reason] })
+        Some(Waiting {
+            summary: format!("{ahead} before it"),
+            ahead,
+            nodes: vec![reason],
+            latest_s: None,
+            guess: None,
+        })
     }
     async fn queue_len(&self) -> u64 {
         self.ids(key::queued()).await.len() as u64
@@ -129,9 +135,10 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         name: name.to_owned(),
         address: address.to_owned(),
         resources,
+        counts: shoal_core::counts::Counts([("gpu".to_owned(), 2)].into()),
         roots: vec!["default".to_owned()],
         offers: Features {
-            has: ["mount:data".to_owned(), "label:type=smithi".to_owned()].into(),
+            has: ["mount:data", "label:type=smithi", "gangs", "counts"].map(str::to_owned).into(),
             up_to: [("pids", 2048), ("open_files", 4096), ("log_bytes", 64 << 20)]
                 .map(|(what, most)| (what.to_owned(), most))
                 .into(),
@@ -143,7 +150,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         voter: true,
         unknown: Unknown::new(),
     };
-    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources, running: 0, lock: None }
+    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources.into(), running: 0, lock: None }
 }
 
 /// Tells of changes of the status keys, as the real node's watch does.
@@ -151,10 +158,16 @@ pub async fn tell_changes(store: Arc<dyn Store>, changes: broadcast::Sender<Task
     let mut watch = store.watch(vec![key::statuses()], 1).await.expect("the model watches");
     while let WatchItem::Changes { changes: told, .. } = next(&mut *watch).await {
         for change in told {
-            let Change::Put(kv) = change else { continue };
-            let task = Key::parse(&kv.key).ok().and_then(|key| key.task()).expect("a status key");
-            // Nobody need listen.
-            let _ = changes.send(TaskChanged { task, revision: kv.mod_revision });
+            let (key, revision) = match change {
+                Change::Put(kv) => (kv.key, kv.mod_revision),
+                Change::Delete { key, revision } => (key, revision),
+            };
+            let key = Key::parse(&key).expect("a status key");
+            // Of what is deleted only this is news: a member has ended.
+            if let Some(task) = key.task() {
+                // Nobody need listen.
+                let _ = changes.send(TaskChanged { task, revision });
+            }
         }
     }
 }

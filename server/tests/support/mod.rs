@@ -307,6 +307,7 @@ fn entry(config: &Config) -> NodeEntry {
         name: config.name.clone(),
         address: config.advertise.clone(),
         resources: config.resources,
+        counts: config.counts.clone(),
         roots: config.roots.keys().cloned().collect(),
         offers: config.offers(),
         version: "test".to_owned(),

@@ -4,11 +4,11 @@
 
 use super::ranked;
 use crate::api::error::ApiError;
+use crate::logs::name::LogName;
 use crate::logs::peer::{self, Remote};
 use crate::seam::Api;
 use futures::future::{FusedFuture, FutureExt};
 use futures::stream::{self, StreamExt};
-use shoal_core::id::AttemptId;
 use shoal_proto::v1;
 use std::time::Duration;
 
@@ -25,24 +25,22 @@ pub struct Owner {
     pub address: Option<String>,
 }
 
-/// Opens the log of an ended attempt from its node or from a copy. `request` must name task and attempt in full, and forbid to pass it on.
+/// Opens the log of an ended attempt from its node or from a copy. `request` must name task, attempt and rank in full, and forbid to pass it on.
 pub async fn open(
     api: &Api,
-    attempt: AttemptId,
+    log: LogName,
     owner: &Owner,
     request: v1::LogRequest,
 ) -> Result<Remote, ApiError> {
     let deadline = tokio::time::Instant::now() + peer::ANSWER_TIMEOUT;
     let Some(address) = &owner.address else {
         let why = "it is not alive, and no living node has a copy";
-        return copy(api, attempt, owner, request, deadline)
-            .await
-            .ok_or_else(|| unreachable(attempt, owner, why));
+        return copy(api, log, owner, request, deadline).await.ok_or_else(|| unreachable(log, owner, why));
     };
     let own = Remote::open(&owner.name, address, request.clone(), api.shutdown.clone());
     tokio::pin!(own);
     let first = tokio::time::timeout(OWNER_ALONE, &mut own).await;
-    let copy = copy(api, attempt, owner, request, deadline);
+    let copy = copy(api, log, owner, request, deadline);
     match first {
         Ok(Ok(remote)) => Ok(remote),
         Ok(Err(refused)) => copy.await.ok_or(refused),
@@ -59,7 +57,7 @@ pub async fn open(
                 Some(remote) = &mut copy => Ok(remote),
                 // Nobody has a copy, and the time is over.
                 () = tokio::time::sleep_until(deadline) => {
-                    Err(unreachable(attempt, owner, "no answer in time, and no copy was found"))
+                    Err(unreachable(log, owner, "no answer in time, and no copy was found"))
                 }
             }
         }
@@ -69,7 +67,7 @@ pub async fn open(
 /// The copy, from whichever living node has it; `None` when none has said so in time.
 async fn copy(
     api: &Api,
-    attempt: AttemptId,
+    log: LogName,
     owner: &Owner,
     request: v1::LogRequest,
     deadline: tokio::time::Instant,
@@ -77,7 +75,7 @@ async fn copy(
     let me = api.insight.identity().name;
     let mut nodes = api.insight.nodes().await;
     nodes.retain(|node| node.entry.name != me && node.entry.name != owner.name);
-    let nodes = ranked(attempt.task, nodes, |node| &node.entry.name);
+    let nodes = ranked(log.attempt.task, nodes, |node| &node.entry.name);
     let asked = stream::iter(nodes).map(|node| {
         let (request, shutdown) = (request.clone(), api.shutdown.clone());
         async move { Remote::open(&node.entry.name, &node.entry.address, request, shutdown).await.ok() }
@@ -86,7 +84,7 @@ async fn copy(
     tokio::time::timeout_at(deadline, found.next()).await.ok().flatten()
 }
 
-fn unreachable(attempt: AttemptId, owner: &Owner, why: &str) -> ApiError {
-    let (attempt, node) = (attempt.to_string(), owner.name.clone());
+fn unreachable(log: LogName, owner: &Owner, why: &str) -> ApiError {
+    let (attempt, node) = (log.to_string(), owner.name.clone());
     ApiError::LogUnreachable { attempt, node, why: why.to_owned() }
 }

@@ -2,8 +2,8 @@
 
 use super::{Copies, Incoming, RefusedCopy};
 use crate::api::error::ApiError;
+use crate::logs::name::LogName;
 use futures::StreamExt;
-use shoal_core::id::AttemptId;
 use shoal_proto::v1::{self, peer_server::Peer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Keeper {
         };
         blocking(&self.copies, move |copies| {
             let mut copy = match (begins, copy) {
-                (Some(attempt), _) => copies.begin(attempt, piece.bytes)?,
+                (Some(log), _) => copies.begin(log, piece.bytes)?,
                 (None, Some(copy)) => copy,
                 (None, None) => return Err(RefusedCopy::Broken),
             };
@@ -104,14 +104,14 @@ impl Keeper {
     }
 }
 
-fn parse(id: &str) -> Result<AttemptId, ApiError> {
-    let attempt: AttemptId =
-        id.parse().map_err(|_| ApiError::field("attempt", format!("must be TASK.NUMBER, was {id:?}")))?;
+fn parse(id: &str) -> Result<LogName, ApiError> {
+    let bad = |_| ApiError::field("attempt", format!("must be TASK.NUMBER or TASK.NUMBER.RANK, was {id:?}"));
+    let log: LogName = id.parse().map_err(bad)?;
     // It names a file: one spelling for each.
-    if attempt.to_string() == id {
-        Ok(attempt)
+    if log.to_string() == id {
+        Ok(log)
     } else {
-        Err(ApiError::field("attempt", format!("must be spelled {attempt}")))
+        Err(ApiError::field("attempt", format!("must be spelled {log}")))
     }
 }
 

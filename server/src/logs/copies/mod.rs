@@ -1,7 +1,7 @@
 //! Copies of logs: after an attempt's end its node gives one peer a copy ([`send`]), which is read when the attempt's node is gone ([`find`]). Who has
 //! it follows from the task's id and the names of the nodes, so nothing about it is in the store.
 //!
-//! A copy is a log in compressed form, in a file by the name of the attempt. It is renamed to that only when it is whole, but not brought to the disk at
+//! A copy is a log in compressed form, in a file by its name ([`LogName`]). It is renamed to that only when it is whole, but not brought to the disk at
 //! once: the original is on another disk, and etcd needs this one's writes more. What a power cut leaves of it has no seek table and counts as none.
 
 pub mod find;
@@ -9,10 +9,11 @@ pub mod keep;
 pub mod send;
 
 use super::file::open_plain;
+use super::name::LogName;
 use super::packed::Packed;
 use crate::full_disk::{self, FREE_PERCENT_MIN};
 use rustix::fs::OFlags;
-use shoal_core::id::{AttemptId, NodeId, TaskId};
+use shoal_core::id::{NodeId, TaskId};
 use shoal_core::rendezvous;
 use std::cmp::Reverse;
 use std::fs::File;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// A copy that is not whole yet begins so; no attempt's name does.
+/// A copy that is not whole yet begins so; no log's name does.
 const TEMPORARY: char = '.';
 
 /// `nodes`, which are names, in the order in which they are to have a copy of this task's logs. The same on all nodes, whatever identities the
@@ -98,14 +99,14 @@ impl Copies {
         &self.dir
     }
 
-    /// Where the copy of this attempt's log is, if there is one.
-    pub fn path(&self, attempt: AttemptId) -> PathBuf {
-        self.dir.join(attempt.to_string())
+    /// Where the copy of this log is, if there is one.
+    pub fn path(&self, log: LogName) -> PathBuf {
+        self.dir.join(log.to_string())
     }
 
     /// Whether there is one that can be read: what a power cut has left of one counts as none.
-    pub fn has(&self, attempt: AttemptId) -> bool {
-        let opened = open_plain(&self.path(attempt));
+    pub fn has(&self, log: LogName) -> bool {
+        let opened = open_plain(&self.path(log));
         opened.is_ok_and(|file| file.is_some_and(|file| Packed::open(file).is_ok()))
     }
 
@@ -115,7 +116,7 @@ impl Copies {
     }
 
     /// Begins a copy of so many bytes.
-    pub fn begin(&self, attempt: AttemptId, bytes: u64) -> Result<Incoming, RefusedCopy> {
+    pub fn begin(&self, log: LogName, bytes: u64) -> Result<Incoming, RefusedCopy> {
         let used = self.bytes();
         if used.saturating_add(bytes) > self.bytes_max {
             return Err(RefusedCopy::Full { used, asked: bytes, max: self.bytes_max });
@@ -126,7 +127,7 @@ impl Copies {
             return Err(RefusedCopy::DiskFull);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join(format!("{TEMPORARY}{number}.{attempt}"));
+        let temporary = self.dir.join(format!("{TEMPORARY}{number}.{log}"));
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).expect("open flags fit an int");
         let file = File::options()
             .read(true)
@@ -136,7 +137,7 @@ impl Copies {
             .custom_flags(flags)
             .open(&temporary)
             .map_err(|error| self.failed(error))?;
-        Ok(Incoming { attempt, file, temporary: Some(temporary), missing: bytes, bytes })
+        Ok(Incoming { log, file, temporary: Some(temporary), missing: bytes, bytes })
     }
 
     /// Takes more of it.
@@ -152,12 +153,12 @@ impl Copies {
             return Err(RefusedCopy::Broken);
         }
         if let Some(temporary) = &copy.temporary {
-            if !self.has(copy.attempt) {
+            if !self.has(copy.log) {
                 // Half of one must not keep the whole one out.
-                self.remove(copy.attempt).map_err(|error| self.failed(error))?;
+                self.remove(copy.log).map_err(|error| self.failed(error))?;
             }
-            // Never over one that is there: its readers would see another log. Two nodes cannot both have run this attempt.
-            let kept = std::fs::hard_link(temporary, self.path(copy.attempt));
+            // Never over one that is there: its readers would see another log. Two nodes cannot both have been this member of this attempt.
+            let kept = std::fs::hard_link(temporary, self.path(copy.log));
             match kept {
                 Ok(()) => self.bytes.fetch_add(copy.bytes, Ordering::Relaxed),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => 0,
@@ -172,8 +173,8 @@ impl Copies {
     }
 
     /// Removes one; `false` when there was none.
-    pub fn remove(&self, attempt: AttemptId) -> io::Result<bool> {
-        let path = self.path(attempt);
+    pub fn remove(&self, log: LogName) -> io::Result<bool> {
+        let path = self.path(log);
         let bytes = match path.symlink_metadata() {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -193,7 +194,7 @@ impl Copies {
 /// A copy that is coming in; dropped before it is whole it leaves nothing.
 #[derive(Debug)]
 pub struct Incoming {
-    attempt: AttemptId,
+    log: LogName,
     file: File,
     temporary: Option<PathBuf>,
     bytes: u64,
@@ -220,9 +221,10 @@ impl Drop for Incoming {
 mod tests {
     use super::*;
     use crate::logs::packed;
+    use shoal_core::id::AttemptId;
 
-    fn attempt(n: u128) -> AttemptId {
-        AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }
+    fn attempt(n: u128) -> LogName {
+        LogName { attempt: AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }, rank: 0 }
     }
 
     fn log(text: &[u8]) -> Vec<u8> {
@@ -265,6 +267,21 @@ mod tests {
         copies.bytes.store(bytes.len() as u64, Ordering::Relaxed);
         assert!(copies.remove(attempt(1)).unwrap() && !copies.remove(attempt(1)).unwrap());
         assert_eq!(copies.bytes(), 0);
+    }
+
+    #[test]
+    fn members_of_one_attempt_have_a_copy_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let copies = Copies::open(dir.path().to_owned(), 1000).unwrap();
+        let member = |rank| LogName { rank, ..attempt(1) };
+        for rank in [1, 2] {
+            let bytes = log(&[rank as u8; 9]);
+            let mut copy = copies.begin(member(rank), bytes.len() as u64).unwrap();
+            copies.add(&mut copy, &bytes).unwrap();
+            copies.finish(copy).unwrap();
+            assert_eq!(std::fs::read(copies.path(member(rank))).unwrap(), bytes);
+        }
+        assert!(!copies.has(member(0)) && copies.has(member(1)) && copies.has(member(2)));
     }
 
     #[test]

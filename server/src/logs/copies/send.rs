@@ -9,6 +9,7 @@ mod batch;
 mod pass;
 mod push;
 
+use super::super::name::LogName;
 use super::super::pack::Packer;
 use super::ranked;
 use crate::seam::{Api, Insight, NodeInfo};
@@ -102,10 +103,10 @@ impl Sender {
         self.let_go(attempts).await;
         self.pack(attempts).await;
         let alive = self.alive().await;
-        let mut left = attempts.to_vec();
+        let mut left = self.names(attempts).await;
         for rank in 0..PEERS_TRIED.min(alive.len()) {
-            let groups = group(&left, |attempt| {
-                let peers = ranked(attempt.task, alive.iter().collect(), |node| &node.entry.name);
+            let groups = group(&left, |log| {
+                let peers = ranked(log.attempt.task, alive.iter().collect(), |node| &node.entry.name);
                 peers.get(rank).map(|node| node.entry.address.clone())
             });
             left = self.push.give_all(groups).await;
@@ -146,13 +147,13 @@ impl Sender {
         let alive = self.alive().await;
         // Ranked among those that may come back too: what is theirs is not copied again for a restart.
         let known: Vec<&String> = self.seen.keys().collect();
-        let groups = group(&attempts, |attempt| {
-            let peers = ranked(attempt.task, known.clone(), |name| name);
+        let groups = group(&self.names(&attempts).await, |log| {
+            let peers = ranked(log.attempt.task, known.clone(), |name| name);
             let first = peers.first()?;
             alive.iter().find(|node| node.entry.name == **first).map(|node| node.entry.address.clone())
         });
-        for (address, attempts) in groups {
-            let wanted = self.push.wanted(&address, &attempts).await;
+        for (address, logs) in groups {
+            let wanted = self.push.wanted(&address, &logs).await;
             for batch in wanted.chunks(FRESH_LEN) {
                 let left = self.push.give_all(BTreeMap::from([(address.clone(), batch.to_vec())])).await;
                 if !left.is_empty() {
@@ -165,6 +166,17 @@ impl Sender {
             }
         }
         Some(pass)
+    }
+
+    /// What the logs of these attempts are called; those that do not say it stay here.
+    async fn names(&self, attempts: &[AttemptId]) -> Vec<LogName> {
+        let (dir, attempts) = (self.attempts_dir.clone(), attempts.to_vec());
+        let name = move |attempt: &AttemptId| {
+            let failed = |error: &std::io::Error| tracing::warn!(%attempt, %error, "log not copied");
+            LogName::of_own(&dir, *attempt).inspect_err(failed).ok()
+        };
+        let named = tokio::task::spawn_blocking(move || attempts.iter().filter_map(name).collect());
+        named.await.unwrap_or_default()
     }
 
     async fn pack(&self, attempts: &[AttemptId]) {
@@ -188,15 +200,12 @@ impl Sender {
     }
 }
 
-/// Attempts by the address that each is for; those without one are left out.
-fn group(
-    attempts: &[AttemptId],
-    address: impl Fn(&AttemptId) -> Option<String>,
-) -> BTreeMap<String, Vec<AttemptId>> {
-    let mut groups: BTreeMap<String, Vec<AttemptId>> = BTreeMap::new();
-    for attempt in attempts {
-        if let Some(address) = address(attempt) {
-            groups.entry(address).or_default().push(*attempt);
+/// Logs by the address that each is for; those without one are left out.
+fn group(logs: &[LogName], address: impl Fn(&LogName) -> Option<String>) -> BTreeMap<String, Vec<LogName>> {
+    let mut groups: BTreeMap<String, Vec<LogName>> = BTreeMap::new();
+    for log in logs {
+        if let Some(address) = address(log) {
+            groups.entry(address).or_default().push(*log);
         }
     }
     groups

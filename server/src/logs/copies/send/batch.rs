@@ -2,11 +2,11 @@
 
 use crate::logs::copies::keep::PIECE_BYTES_MAX;
 use crate::logs::file::{INDEX, PACKED, RAW, open_plain, read_index};
+use crate::logs::name::LogName;
 use crate::logs::pack::PACK_BYTES_MIN;
 use crate::logs::packed::{pack, read_full};
 use futures::SinkExt;
 use futures::channel::mpsc;
-use shoal_core::id::AttemptId;
 use shoal_proto::v1;
 use std::fs::File;
 use std::io;
@@ -23,25 +23,25 @@ enum Form {
 
 /// Feeds these logs into `out`, as long as it is listened to and up to [`BATCH_BYTES`]; how many that were. What cannot be read is left out, with a
 /// warning.
-pub async fn feed(dir: &Path, attempts: &[AttemptId], mut out: mpsc::Sender<v1::LogPiece>) -> usize {
+pub async fn feed(dir: &Path, logs: &[LogName], mut out: mpsc::Sender<v1::LogPiece>) -> usize {
     let mut bytes = 0;
-    for (fed, attempt) in attempts.iter().enumerate() {
+    for (fed, log) in logs.iter().enumerate() {
         if bytes >= BATCH_BYTES {
             return fed;
         }
-        let directory = dir.join(attempt.to_string());
+        let directory = dir.join(log.attempt.to_string());
         let opened = tokio::task::spawn_blocking(move || open(&directory)).await;
         match opened.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(Some(form)) => match send(*attempt, form, &mut out).await {
+            Ok(Some(form)) => match send(*log, form, &mut out).await {
                 Ok(sent) => bytes += sent,
                 // The peer has ended the call, and says why in its answer.
                 Err(Gone) => return fed,
             },
             Ok(None) => {}
-            Err(error) => tracing::warn!(%attempt, %error, "log not copied"),
+            Err(error) => tracing::warn!(%log, %error, "log not copied"),
         }
     }
-    attempts.len()
+    logs.len()
 }
 
 /// `None` when there is no log: it never started, or is forgotten by now.
@@ -60,15 +60,15 @@ fn open(directory: &Path) -> io::Result<Option<Form>> {
 }
 
 /// How many bytes it was.
-async fn send(attempt: AttemptId, form: Form, out: &mut mpsc::Sender<v1::LogPiece>) -> Result<u64, Gone> {
+async fn send(log: LogName, form: Form, out: &mut mpsc::Sender<v1::LogPiece>) -> Result<u64, Gone> {
     let (mut file, bytes) = match form {
         Form::Small(data) => {
             let bytes = data.len() as u64;
             if data.len() > PIECE_BYTES_MAX {
-                tracing::warn!(%attempt, "log not copied: the times of a small log are large");
+                tracing::warn!(%log, "log not copied: the times of a small log are large");
                 return Ok(0);
             }
-            piece(out, v1::LogPiece { attempt: attempt.to_string(), bytes, data }).await?;
+            piece(out, v1::LogPiece { attempt: log.to_string(), bytes, data }).await?;
             return Ok(bytes);
         }
         Form::Large(file, bytes) => (file, bytes),
@@ -91,7 +91,7 @@ async fn send(attempt: AttemptId, form: Form, out: &mut mpsc::Sender<v1::LogPiec
         file = back;
         let first = offset == 0;
         offset += data.len() as u64;
-        let name = if first { attempt.to_string() } else { String::new() };
+        let name = if first { log.to_string() } else { String::new() };
         piece(out, v1::LogPiece { attempt: name, bytes: if first { bytes } else { 0 }, data }).await?;
     }
     Ok(bytes)

@@ -2,9 +2,9 @@
 
 use super::batch;
 use crate::api::error::ApiError;
+use crate::logs::name::LogName;
 use crate::logs::peer;
 use futures::channel::mpsc;
-use shoal_core::id::AttemptId;
 use shoal_proto::v1::{self, peer_client::PeerClient};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ impl Push {
     }
 
     /// Which of these the peer lacks; none when it does not say.
-    pub async fn wanted(&mut self, address: &str, attempts: &[AttemptId]) -> Vec<AttemptId> {
-        let request = v1::WantLogsRequest { attempts: attempts.iter().map(AttemptId::to_string).collect() };
+    pub async fn wanted(&mut self, address: &str, logs: &[LogName]) -> Vec<LogName> {
+        let request = v1::WantLogsRequest { attempts: logs.iter().map(LogName::to_string).collect() };
         let asked = async { self.client(address)?.want_logs(request).await };
         match in_time(ANSWER_TIMEOUT, asked).await {
             Ok(answer) => answer.into_inner().attempts.iter().filter_map(|id| id.parse().ok()).collect(),
@@ -47,14 +47,14 @@ impl Push {
     }
 
     /// Gives each peer its logs, all peers at once; what was not taken comes back.
-    pub async fn give_all(&mut self, groups: BTreeMap<String, Vec<AttemptId>>) -> Vec<AttemptId> {
+    pub async fn give_all(&mut self, groups: BTreeMap<String, Vec<LogName>>) -> Vec<LogName> {
         let mut calls = Vec::new();
-        for (address, attempts) in groups {
+        for (address, logs) in groups {
             let (client, dir) = (self.client(&address), self.attempts_dir.clone());
             calls.push(async move {
                 let given = match client {
-                    Ok(client) => give(client, &dir, &attempts).await,
-                    Err(status) => Given { left: attempts, gave_up: Some(status) },
+                    Ok(client) => give(client, &dir, &logs).await,
+                    Err(status) => Given { left: logs, gave_up: Some(status) },
                 };
                 (given, address)
             });
@@ -88,29 +88,29 @@ impl Push {
 #[derive(Debug, Default)]
 struct Given {
     /// Not taken.
-    left: Vec<AttemptId>,
+    left: Vec<LogName>,
     /// Why the peer was given no more of them.
     gave_up: Option<Status>,
 }
 
 /// Call after call until the peer has been given them all, or is in trouble. A call ends with the first log that is refused, whichever that was: those of
 /// a failed call go one by one, so that none stands in the way of the others.
-async fn give(mut client: PeerClient<Channel>, dir: &Path, attempts: &[AttemptId]) -> Given {
+async fn give(mut client: PeerClient<Channel>, dir: &Path, logs: &[LogName]) -> Given {
     let mut given = Given::default();
     let (mut done, mut one_by_one_to) = (0, 0);
-    while done < attempts.len() {
-        let to = if done < one_by_one_to { done + 1 } else { attempts.len() };
-        let (fed, answer) = call(&mut client, dir, &attempts[done..to]).await;
+    while done < logs.len() {
+        let to = if done < one_by_one_to { done + 1 } else { logs.len() };
+        let (fed, answer) = call(&mut client, dir, &logs[done..to]).await;
         match answer {
             Ok(()) => done += fed,
             Err(status) if !is_about_a_log(&status) => {
-                given.left.extend(&attempts[done..]);
+                given.left.extend(&logs[done..]);
                 given.gave_up = Some(status);
                 return given;
             }
             Err(status) if to == done + 1 => {
-                tracing::debug!(attempt = %attempts[done], %status, "log refused by a peer");
-                given.left.push(attempts[done]);
+                tracing::debug!(log = %logs[done], %status, "log refused by a peer");
+                given.left.push(logs[done]);
                 done = to;
             }
             // The peer may have read less than was fed, never more.
@@ -121,13 +121,9 @@ async fn give(mut client: PeerClient<Channel>, dir: &Path, attempts: &[AttemptId
 }
 
 /// One call with as many of these as fit; how many were fed into it.
-async fn call(
-    client: &mut PeerClient<Channel>,
-    dir: &Path,
-    attempts: &[AttemptId],
-) -> (usize, Result<(), Status>) {
+async fn call(client: &mut PeerClient<Channel>, dir: &Path, logs: &[LogName]) -> (usize, Result<(), Status>) {
     let (pieces, stream) = mpsc::channel(PIECES_AHEAD);
-    let feeding = batch::feed(dir, attempts, pieces);
+    let feeding = batch::feed(dir, logs, pieces);
     let both = async { tokio::join!(client.keep_logs(stream), feeding) };
     match tokio::time::timeout(BATCH_TIMEOUT, both).await {
         // A disk that does not give the first of them. The next pass tries again.
@@ -155,7 +151,7 @@ mod tests {
     use super::*;
     use crate::logs::copies::Copies;
     use crate::logs::copies::keep::Keeper;
-    use shoal_core::id::TaskId;
+    use shoal_core::id::{AttemptId, TaskId};
     use shoal_proto::v1::peer_server::PeerServer;
     use std::sync::Arc;
     use tokio::net::TcpListener;
@@ -186,8 +182,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let copies = Arc::new(Copies::open(dir.path().join("copies"), 3000).unwrap());
         let (address, _running) = peer(copies.clone()).await;
-        let attempts: Vec<AttemptId> =
-            (1..=8).map(|n| AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }).collect();
+        let name =
+            |n| LogName { attempt: AttemptId { task: TaskId(Uuid::from_u128(n)), number: 1 }, rank: 0 };
+        let attempts: Vec<LogName> = (1..=8).map(name).collect();
         let too_large = [attempts[0], attempts[3], attempts[7]];
         for attempt in &attempts {
             let directory = dir.path().join("attempts").join(attempt.to_string());
