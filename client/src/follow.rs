@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// Follows the task with this full id. The log of its latest attempt begins as `begin` says (`tail_lines`, `since_ms`), those of later attempts at
-    /// their start; `timestamps` is of them all. The rest of `begin` is of no meaning.
+    /// their start; `timestamps` and `rank` are of them all. The rest of `begin` is of no meaning.
     pub fn follow_from(&self, id: &str, begin: v1::LogRequest) -> Follow {
         Follow {
             client: self.clone(),
@@ -194,7 +194,8 @@ impl Follow {
             return;
         }
         if runs && (error.is_transient() || matches!(error, Error::TimedOut { .. })) {
-            let begin = v1::LogRequest { offset, timestamps: self.begin.timestamps, ..Default::default() };
+            let v1::LogRequest { timestamps, rank, .. } = self.begin;
+            let begin = v1::LogRequest { offset, timestamps, rank, ..Default::default() };
             self.log = Some(self.open(attempt, begin, LOG_AGAIN_AFTER));
         } else {
             self.ready.push_back(Event::LogIncomplete { attempt, why: error.to_string() });

@@ -45,6 +45,22 @@ fn batches(tasks: Vec<v1::TaskSpec>) -> Vec<Vec<v1::TaskSpec>> {
     done
 }
 
+/// A submission that is queued.
+#[derive(Clone, Debug, Default)]
+pub struct Submitted {
+    /// Of all its tasks, in the order given.
+    pub ids: Vec<String>,
+    /// What no node that is known could ever run, and why.
+    pub impossible: Vec<String>,
+}
+
+/// What is asked for beside the tasks.
+#[derive(Clone, Copy, Default)]
+struct Ask {
+    validate_only: bool,
+    allow_impossible: bool,
+}
+
 /// A submission that stopped in the middle: the tasks of its first batches are queued.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
@@ -59,34 +75,45 @@ impl Client {
     /// Queues `tasks` and returns their ids in order. OK means: durable. The same `base` with the same tasks may be submitted again, and
     /// names the same tasks.
     pub async fn submit(&self, base: Uuid, tasks: Vec<v1::TaskSpec>) -> Result<Vec<String>, Partial> {
-        self.submit_all(base, tasks, false).await
+        self.submit_all(base, tasks, Ask::default()).await.map(|submitted| submitted.ids)
+    }
+
+    /// The same, but what no node that is known could ever run is queued too, and named.
+    pub async fn submit_anyway(&self, base: Uuid, tasks: Vec<v1::TaskSpec>) -> Result<Submitted, Partial> {
+        self.submit_all(base, tasks, Ask { allow_impossible: true, ..Ask::default() }).await
     }
 
     /// Checks `tasks` without queueing them.
     pub async fn validate(&self, tasks: Vec<v1::TaskSpec>) -> Result<(), Error> {
-        self.submit_all(Uuid::now_v7(), tasks, true).await.map(drop).map_err(|partial| partial.source)
+        let ask = Ask { validate_only: true, ..Ask::default() };
+        self.submit_all(Uuid::now_v7(), tasks, ask).await.map(drop).map_err(|partial| partial.source)
     }
 
     async fn submit_all(
         &self,
         base: Uuid,
         tasks: Vec<v1::TaskSpec>,
-        validate_only: bool,
-    ) -> Result<Vec<String>, Partial> {
+        Ask { validate_only, allow_impossible }: Ask,
+    ) -> Result<Submitted, Partial> {
         let mut ids = Vec::with_capacity(tasks.len());
+        let mut impossible = Vec::new();
         for (index, batch) in batches(tasks).into_iter().enumerate() {
             let count = batch.len();
             let request = v1::SubmitRequest {
                 request_id: batch_id(base, index).to_string(),
                 tasks: batch,
                 validate_only,
+                allow_impossible,
             };
             let call = |mut stub: ShoalClient<Channel>| {
                 let request = request.clone();
                 async move { stub.submit(request).await }
             };
             match self.call(call).await {
-                Ok(answer) if validate_only || answer.ids.len() == count => ids.extend(answer.ids),
+                Ok(answer) if validate_only || answer.ids.len() == count => {
+                    ids.extend(answer.ids);
+                    impossible.extend(answer.impossible);
+                }
                 Ok(_) => {
                     return Err(Partial {
                         ids,
@@ -96,7 +123,7 @@ impl Client {
                 Err(source) => return Err(Partial { ids, source }),
             }
         }
-        Ok(ids)
+        Ok(Submitted { ids, impossible })
     }
 }
 

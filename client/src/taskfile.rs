@@ -52,6 +52,11 @@ struct TaskLine {
     log_bytes_max: Option<u64>,
     log_max: Option<NumberOrText>,
     priority: Option<NumberOrText>,
+    parts: Option<Vec<PartLine>>,
+    nodes: Option<NodesLine>,
+    gang_end: Option<GangEndLine>,
+    exclusive: Option<bool>,
+    counts: Option<HashMap<String, u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +93,31 @@ enum NetLine {
     Loopback,
     None,
     Host,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartLine {
+    nodes: u32,
+    #[serde(default)]
+    labels: Vec<String>,
+}
+
+/// As the option takes it, once or several times.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NodesLine {
+    One(NumberOrText),
+    Several(Vec<NumberOrText>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum GangEndLine {
+    #[serde(alias = "first-failure")]
+    FirstFailure,
+    All,
+    Lead,
 }
 
 /// As `-o json` shows it, or as the option takes it.
@@ -180,6 +210,11 @@ fn from_json(line: &str, base: &v1::TaskSpec) -> Result<v1::TaskSpec, String> {
         task.run_as = Some(run_as.wire()?);
     }
     set(&mut task.labels, given.labels);
+    set(&mut task.parts, given.parts.map(|parts| parts.into_iter().map(PartLine::wire).collect()));
+    set(&mut task.parts, given.nodes.map(NodesLine::wire).transpose()?);
+    set(&mut task.gang_end, given.gang_end.map(|end| end.wire().into()));
+    set(&mut task.exclusive, given.exclusive);
+    set(&mut task.counts, given.counts);
     set(&mut task.net, given.net.map(|net| net.wire().into()));
     set(&mut task.open_files_max, given.open_files_max);
     set(&mut task.disk_bytes_max, given.disk_bytes_max);
@@ -209,6 +244,33 @@ impl NetLine {
             NetLine::Loopback => v1::Net::Loopback,
             NetLine::None => v1::Net::None,
             NetLine::Host => v1::Net::Host,
+        }
+    }
+}
+
+impl PartLine {
+    fn wire(self) -> v1::GangPart {
+        v1::GangPart { nodes: self.nodes, labels: self.labels }
+    }
+}
+
+impl NodesLine {
+    fn wire(self) -> Result<Vec<v1::GangPart>, String> {
+        let texts = match self {
+            NodesLine::One(text) => vec![text],
+            NodesLine::Several(texts) => texts,
+        };
+        let part = |text: &NumberOrText| values::nodes(&text.text()).map_err(|why| format!("nodes: {why}"));
+        texts.iter().map(part).collect()
+    }
+}
+
+impl GangEndLine {
+    fn wire(&self) -> v1::GangEnd {
+        match self {
+            GangEndLine::FirstFailure => v1::GangEnd::FirstFailure,
+            GangEndLine::All => v1::GangEnd::All,
+            GangEndLine::Lead => v1::GangEnd::Lead,
         }
     }
 }
@@ -273,11 +335,13 @@ mod tests {
 
     #[test]
     fn an_object_as_json_output_shows_it_is_a_task() {
-        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"labels":[],"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7,"priority":250}"#;
+        let line = r#"{"command":["a"],"env":{},"root":"default","resources":{"cpu_milli":1000,"memory_bytes":1},"pids_max":5,"name":"n","user":"u","workdir":"/w","time_limit_ms":0,"kill_grace_ms":1,"max_attempts":2,"on_node_loss":"requeue","net":"host","mounts":[{"name":"d","target":"/d","read_only":true}],"run_as":null,"labels":[],"open_files_max":0,"disk_bytes_max":0,"io_bytes_per_s_max":0,"log_bytes_max":7,"priority":250,"parts":[{"nodes":2,"labels":["gpu"]}],"gang_end":"lead","exclusive":true,"counts":{"gpu":2}}"#;
         let task = &parse("f", line, &base()).unwrap()[0];
         assert_eq!((task.pids_max, task.net(), task.log_bytes_max), (5, v1::Net::Host, 7));
         assert_eq!(task.mounts, [v1::Mount { name: "d".into(), target: "/d".into(), read_only: true }]);
         assert_eq!(task.run_as, None);
+        assert_eq!(task.parts, [v1::GangPart { nodes: 2, labels: vec!["gpu".into()] }]);
+        assert_eq!((task.gang_end(), task.exclusive, task.counts["gpu"]), (v1::GangEnd::Lead, true, 2));
         let shown = serde_json::to_value(crate::output::json::Spec::from(task)).unwrap();
         let again = parse("f", &shown.to_string(), &v1::TaskSpec::default()).unwrap();
         assert_eq!(again, std::slice::from_ref(task));
@@ -294,7 +358,15 @@ mod tests {
         assert_eq!((task.priority, task.labels.as_slice()), (750, &["gpu".to_owned()][..]));
         let limits = (task.disk_bytes_max, task.io_bytes_per_s_max, task.log_bytes_max);
         assert_eq!(limits, (1 << 20, 2 << 20, 4096));
+        let parts = |line: &str| parse("f", line, &base).unwrap()[0].parts.clone();
+        let part = |nodes, labels: &[&str]| v1::GangPart {
+            nodes,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        assert_eq!(parts(r#"{"command": "a", "nodes": 3}"#), [part(3, &[])]);
+        assert_eq!(parts(r#"{"command": "a", "nodes": ["2:x=y", 1]}"#), [part(2, &["x=y"]), part(1, &[])]);
         let said = |line: &str| parse("f", line, &base).unwrap_err().to_string();
+        assert!(said(r#"{"command": "a", "nodes": 0}"#).contains("nodes: wanted N or N:LABEL"));
         assert!(said(r#"{"command": "a", "run_as": "root"}"#).contains("run_as: wanted UID or UID:GID"));
         assert!(said(r#"{"command": "a", "mounts": ["data"]}"#).contains("mounts: wanted NAME:TARGET"));
         assert!(said(r#"{"command": "a", "priority": 1001}"#).contains("priority: must be low"));

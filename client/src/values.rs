@@ -1,6 +1,7 @@
 //! The values that options take: cores, bytes, durations, `NAME=VALUE`.
 
 use shoal_proto::v1;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Suffixes of a size, the longest first where one ends another.
@@ -108,6 +109,41 @@ pub fn mount_text(mount: &v1::Mount) -> String {
     format!("{}:{}{}", mount.name, mount.target, if mount.read_only { ":ro" } else { "" })
 }
 
+/// Some of the nodes of a task: `2`, `2:type=smithi,ssd`.
+pub fn nodes(text: &str) -> Result<v1::GangPart, String> {
+    let bad = || format!("wanted N or N:LABEL,LABEL such as 3 or 2:type=smithi, was {text:?}");
+    let (number, labels) = match text.split_once(':') {
+        Some((number, labels)) => (number, labels.split(',').map(str::to_owned).collect()),
+        None => (text, Vec::new()),
+    };
+    let nodes = number.parse().ok().filter(|nodes| *nodes > 0).ok_or_else(bad)?;
+    if labels.iter().any(String::is_empty) {
+        return Err(bad());
+    }
+    Ok(v1::GangPart { nodes, labels })
+}
+
+/// The same as the option takes it.
+pub fn nodes_text(part: &v1::GangPart) -> String {
+    let labels = part.labels.join(",");
+    if labels.is_empty() { part.nodes.to_string() } else { format!("{}:{labels}", part.nodes) }
+}
+
+/// So many of a thing that is counted: `gpu=2`.
+pub fn count(text: &str) -> Result<(String, u32), String> {
+    let bad = || format!("wanted NAME=COUNT such as gpu=2, was {text:?}");
+    let (name, count) = text.split_once('=').ok_or_else(bad)?;
+    let count = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
+    if name.is_empty() { Err(bad()) } else { Ok((name.to_owned(), count)) }
+}
+
+/// Counts for people, by name: `gpu=2 tape=1`.
+pub fn counts_text(counts: &HashMap<String, u32>) -> String {
+    let mut texts: Vec<String> = counts.iter().map(|(name, count)| format!("{name}={count}")).collect();
+    texts.sort_unstable();
+    texts.join(" ")
+}
+
 /// A user by numbers: `UID`, `UID:GID`; the group has the user's number when it is not given.
 pub fn run_as(text: &str) -> Result<v1::RunAs, String> {
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
@@ -167,6 +203,32 @@ pub fn about_text(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_a_number_and_perhaps_labels() {
+        let part = |nodes, labels: &[&str]| v1::GangPart {
+            nodes,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        assert_eq!(nodes("3"), Ok(part(3, &[])));
+        assert_eq!(nodes("2:type=smithi,ssd"), Ok(part(2, &["type=smithi", "ssd"])));
+        for good in ["3", "2:type=smithi,ssd"] {
+            assert_eq!(nodes_text(&nodes(good).unwrap()), good);
+        }
+        for bad in ["", "0", "x", "-1", "2:", "2:a,", ":a", "4294967296"] {
+            assert!(nodes(bad).unwrap_err().starts_with("wanted N or N:LABEL"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts_have_a_name_and_are_not_nothing() {
+        assert_eq!(count("gpu=2"), Ok(("gpu".to_owned(), 2)));
+        for bad in ["gpu", "=2", "gpu=", "gpu=0", "gpu=x", "gpu=-1"] {
+            assert!(count(bad).unwrap_err().starts_with("wanted NAME=COUNT"), "{bad}");
+        }
+        let counts = HashMap::from([("tape".to_owned(), 1), ("gpu".to_owned(), 2)]);
+        assert_eq!(counts_text(&counts), "gpu=2 tape=1");
+    }
 
     #[test]
     fn cores_are_read_to_the_thousandth() {

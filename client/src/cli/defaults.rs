@@ -72,5 +72,7 @@ mod tests {
         }
         assert!(found.contains(&("SHOAL_CPUS".into(), "cpus".into())));
         assert!(found.contains(&("SHOAL_LIST_LIMIT".into(), "limit".into())));
+        assert!(found.contains(&("SHOAL_DEV_UP_NODES".into(), "nodes".into())));
+        assert!(!found.iter().any(|(env, _)| env == "SHOAL_NODES"), "a member's own number of nodes");
     }
 }

@@ -120,7 +120,9 @@ fn next_of_reason(reason: &str) -> &'static str {
         "NO_SUCH_TASK" => "shoal list   (the tasks there are)",
         "AMBIGUOUS_TASK" => "more digits of the id, or the full id: shoal list -o name",
         "REQUEST_ID_REUSED" => "the same tasks as before, or another --request-id",
-        "CANNOT_RUN_ANYWHERE" => "shoal node ls   (what each node has), then ask for less",
+        "CANNOT_RUN_ANYWHERE" => {
+            "shoal node ls   (what each node has), then ask for less, or submit --allow-impossible"
+        }
         "QUEUE_FULL" | "TOO_MANY_CALLS" => "shoal status, and again when fewer tasks wait",
         "STORE_FULL" => "shoal status   (new tasks are refused until the store has space)",
         "SUBMIT_UNFINISHED" => "the same command with the --request-id named above",

@@ -51,7 +51,8 @@ pub fn ended(context: &Context, task: &v1::Task) -> u8 {
 /// One line on how a task ended that did not end well.
 pub fn ending(task: &v1::Task) -> String {
     let id = short(&task.id);
-    let node = task.attempts.last().map(|attempt| format!(" on {}", attempt.node_name)).unwrap_or_default();
+    let node = tasks::nodes_of(task);
+    let node = if node.is_empty() { node } else { format!(" on {node}") };
     let word = json::state_word(task.state());
     let end = tasks::end_text(task);
     let oom = match &task.exit {

@@ -19,6 +19,7 @@ const AFTER_HELP: &str = "\
 Examples:
   shoal log -n 100 1a2b3c4d
   shoal log -t --since 5m @last
+  shoal log --rank 2 @last    of the third node of a task of several
   shoal log -f @last          follows to the end, leaves with the task's exit code";
 
 /// The options of `log`.
@@ -46,6 +47,9 @@ pub struct LogArgs {
     /// The log of this attempt [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub attempt: Option<u32>,
+    /// The log of this member of a task of several nodes: each has its own [default: 0, the first]
+    #[arg(long, value_name = "N")]
+    pub rank: Option<u32>,
 }
 
 /// Shows the log.
@@ -88,6 +92,7 @@ fn begin(args: &LogArgs) -> v1::LogRequest {
         tail_lines: args.lines.unwrap_or(0),
         since_ms: args.since.unwrap_or(0),
         timestamps: args.timestamps,
+        rank: args.rank.unwrap_or(0),
         ..v1::LogRequest::default()
     }
 }

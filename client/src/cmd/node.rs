@@ -65,8 +65,11 @@ fn locked_word(lock: &v1::LockInfo) -> &'static str {
 
 fn table(form: Form, nodes: &[v1::Node]) -> Table {
     let wide = form == Form::Wide;
-    let mut headings =
-        vec!["NAME", "STATE", "ADDRESS", "CPUS FREE", "MEMORY FREE", "TASKS", "VOTER", "ROOTS"];
+    // Where nothing is counted there is nothing to show.
+    let counted = nodes.iter().any(|node| !node.counts.is_empty());
+    let mut headings = vec!["NAME", "STATE", "ADDRESS", "CPUS FREE", "MEMORY FREE"];
+    headings.extend(counted.then_some("COUNTED FREE"));
+    headings.extend(["TASKS", "VOTER", "ROOTS"]);
     if wide {
         headings.extend(["OFFERS", "VERSION", "ID"]);
     }
@@ -85,14 +88,26 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
             node.address.as_str().into(),
             format!("{}/{}", cpus_text(free.cpu_milli), cpus_text(total.cpu_milli)).into(),
             format!("{}/{}", bytes_text(free.memory_bytes), bytes_text(total.memory_bytes)).into(),
+        ];
+        row.extend(counted.then(|| counts(node).into()));
+        row.extend::<[Cell; 3]>([
             node.running.to_string().into(),
             if node.voter { "yes" } else { "no" }.into(),
             node.roots.join(",").into(),
-        ];
+        ]);
         if wide {
             row.extend([node.offers.join(",").into(), node.version.as_str().into(), node.id.as_str().into()]);
         }
         table.row(row);
     }
     table
+}
+
+/// `gpu 1/2, tape 0/1`: free of all.
+fn counts(node: &v1::Node) -> String {
+    let mut names: Vec<_> = node.counts.iter().collect();
+    names.sort_unstable();
+    let free = |name: &str| node.counts_free.get(name).copied().unwrap_or(0);
+    let texts = names.iter().map(|(name, count)| format!("{name} {}/{count}", free(name)));
+    texts.collect::<Vec<_>>().join(", ")
 }

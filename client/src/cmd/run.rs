@@ -20,6 +20,7 @@ const AFTER_HELP: &str = "\
 Examples:
   shoal run -- echo hello
   shoal run --cpus 2 --memory 1GiB --time-limit 10m --root host -- make test
+  shoal run --nodes 3 -- hostname     on three nodes; shows the first's log, shoal log --rank N another's
 
 Ctrl-C cancels the task and waits for its end; a second one leaves without waiting.";
 

@@ -4,11 +4,11 @@ use super::list::by_ids;
 use crate::cli::Done;
 use crate::cli::args::Selection;
 use crate::cli::context::Context;
-use crate::output::json::{net_word, state_word};
+use crate::output::json::{gang_end_word, net_word, state_word};
 use crate::output::style::{self, paint};
 use crate::output::table::Table;
 use crate::output::{self, Form, tasks};
-use crate::values::{about_text, age_text, bytes_text, cpus_text, mount_text};
+use crate::values::{about_text, age_text, bytes_text, counts_text, cpus_text, mount_text, nodes_text};
 use crate::{selector, words};
 use clap::Args;
 use shoal_proto::convert::priority;
@@ -54,6 +54,7 @@ fn page(task: &v1::Task) -> String {
         ("net", net_word(spec.net())),
         ("mounts", spec.mounts.iter().map(mount_text).collect::<Vec<_>>().join(" ")),
         ("labels", spec.labels.join(" ")),
+        ("nodes", nodes_fact(&spec)),
         ("run as", spec.run_as.map_or(String::new(), |user| format!("{}:{}", user.uid, user.gid))),
         ("limits", limits(&spec)),
         ("expected", expected_text(task)),
@@ -66,7 +67,38 @@ fn page(task: &v1::Task) -> String {
     if !task.attempts.is_empty() {
         text.push_str(&attempts(&task.attempts).render());
     }
+    for attempt in task.attempts.iter().filter(|attempt| !attempt.members.is_empty()) {
+        text.push_str(&format!("\nmembers of attempt {}\n{}", attempt.number, members(attempt).render()));
+    }
     text
+}
+
+/// The nodes that it runs on at once, and when it is over; nothing of an ordinary task.
+fn nodes_fact(spec: &v1::TaskSpec) -> String {
+    let parts: Vec<String> = spec.parts.iter().map(nodes_text).collect();
+    let mut facts = Vec::new();
+    if !parts.is_empty() {
+        let end = gang_end_word(spec.gang_end()).replace('_', "-");
+        facts.push(format!("{} at once ({}); ends by {end}", tasks::nodes_wanted(spec), parts.join(" + ")));
+    }
+    facts.extend(spec.exclusive.then(|| "exclusive".to_owned()));
+    facts.join("; ")
+}
+
+/// An attempt's nodes by rank.
+fn members(attempt: &v1::Attempt) -> Table {
+    let mut table = Table::new(&["RANK", "NODE", "ADDRESS", "STATE", "END"]);
+    for (rank, member) in attempt.members.iter().enumerate() {
+        let state = if member.end.is_empty() && attempt.ended_ms == 0 { "running" } else { "ended" };
+        table.row(vec![
+            rank.to_string().into(),
+            member.node_name.as_str().into(),
+            member.address.as_str().into(),
+            state.into(),
+            member.end.as_str().into(),
+        ]);
+    }
+    table
 }
 
 /// Its present priority, and the one that it was submitted with where that is another.
@@ -95,6 +127,7 @@ fn limits(spec: &v1::TaskSpec) -> String {
     let mut limits = vec![
         format!("{} cpus", cpus_text(resources.cpu_milli)),
         format!("{} memory", bytes_text(resources.memory_bytes)),
+        counts_text(&spec.counts),
         format!("{} processes", spec.pids_max),
         format!("time {limit}"),
         format!("grace {}", age_text(spec.kill_grace_ms)),
@@ -107,6 +140,7 @@ fn limits(spec: &v1::TaskSpec) -> String {
         (spec.log_bytes_max, format!("{} of log", bytes_text(spec.log_bytes_max))),
     ];
     limits.extend(chosen.into_iter().filter(|(value, _)| *value != 0).map(|(_, text)| text));
+    limits.retain(|limit| !limit.is_empty());
     limits.join(", ")
 }
 
@@ -117,13 +151,21 @@ fn attempts(attempts: &[v1::Attempt]) -> Table {
         let took = u64::try_from(until.saturating_sub(attempt.started_ms)).unwrap_or(0);
         table.row(vec![
             attempt.number.to_string().into(),
-            attempt.node_name.as_str().into(),
+            names(attempt).into(),
             time_text(attempt.started_ms).into(),
             age_text(took).into(),
             attempt.end.as_str().into(),
         ]);
     }
     table
+}
+
+/// Its node; of several, all by rank.
+fn names(attempt: &v1::Attempt) -> String {
+    match attempt.members.as_slice() {
+        [] => attempt.node_name.clone(),
+        members => members.iter().map(|member| member.node_name.as_str()).collect::<Vec<_>>().join(","),
+    }
 }
 
 /// UTC; empty for no time.

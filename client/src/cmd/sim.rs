@@ -21,7 +21,7 @@ Examples:
   shoal sim --replay last-week.jsonl --nodes 205 --svg last-week.svg
   shoal sim -o wide      (waits of every width and priority: mean, p95, longest)
 
-Policies: workers, dispatcher[:SECONDS a job], easy[:POINTS of aging an hour], shoal, shoal-flat. Times
+Policies: workers, dispatcher[:SECONDS a job], easy[:POINTS of aging an hour], shoal. Times
 are hours; each number is the mean over the seeds. A file to replay has one JSON object a line:
 arrival_ms, nodes, service_ms, and optionally priority (higher is sooner) or teuthology_priority,
 estimate_ms (expected) and limit_ms (never exceeded).";

@@ -7,7 +7,7 @@ use crate::cli::report::{Report, Stop};
 use crate::exit::{TIME_LIMIT, USAGE, exit_code_of_all};
 use crate::output::{self, Form, json};
 use crate::selector::short;
-use crate::submit::{BATCH_TASKS_MAX, Partial};
+use crate::submit::{BATCH_TASKS_MAX, Partial, Submitted};
 use crate::taskfile;
 use clap::Args;
 use shoal_proto::v1;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 const AFTER_HELP: &str = "\
 Examples:
   shoal submit -- make world
+  shoal submit --nodes 3 --resource gpu=2 -- sh -c 'train --rank $SHOAL_RANK --hosts $SHOAL_NODE_ADDRESSES'
   seq 1000 | sed 's/^/sleep /' | shoal submit --file - -q > ids
   echo '{\"command\": [\"make\"], \"cpus\": 2, \"root\": \"host\"}' | shoal submit --file -
 
@@ -35,6 +36,9 @@ pub struct SubmitArgs {
     /// Check only, queue nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    /// Queue also what no node that is known could ever run: it waits for a node that can
+    #[arg(long, conflicts_with = "dry_run")]
+    pub allow_impossible: bool,
     /// A UUID under which a retry names the same tasks [default: a new one]
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<Uuid>,
@@ -53,12 +57,21 @@ pub async fn run(context: &Context, args: SubmitArgs) -> Done {
         return dry_run(context, tasks).await;
     }
     let request = args.request_id.unwrap_or_else(Uuid::now_v7);
-    let submitted = context.client.submit(request, tasks).await;
-    let ids = match submitted {
-        Ok(ids) => ids,
+    let submitted = if args.allow_impossible {
+        context.client.submit_anyway(request, tasks).await
+    } else {
+        let ids = context.client.submit(request, tasks).await;
+        ids.map(|ids| Submitted { ids, ..Submitted::default() })
+    };
+    let submitted = match submitted {
+        Ok(submitted) => submitted,
         Err(partial) => return partly(context, request, &partial),
     };
-    print(context, &ids)?;
+    for why in &submitted.impossible {
+        context.note(&format!("queued, but it can start nowhere as things are: {why}"));
+    }
+    print(context, &submitted)?;
+    let ids = submitted.ids;
     if !args.wait {
         return Ok(0);
     }
@@ -105,14 +118,17 @@ async fn dry_run(context: &Context, tasks: Vec<v1::TaskSpec>) -> Done {
     checked.map_err(|error| Report::of(format!("would not be queued ({count} tasks)"), &error))?;
     context.note(&format!("{count} of {count} tasks would be queued"));
     if context.form == Form::Json {
-        output::json(&json::Submitted { ids: Vec::new() })?;
+        output::json(&json::Submitted { ids: Vec::new(), impossible: Vec::new() })?;
     }
     Ok(0)
 }
 
-fn print(context: &Context, ids: &[String]) -> std::io::Result<()> {
+fn print(context: &Context, submitted: &Submitted) -> std::io::Result<()> {
+    let ids = &submitted.ids;
     match context.form {
-        Form::Json => output::json(&json::Submitted { ids: ids.to_vec() }),
+        Form::Json => {
+            output::json(&json::Submitted { ids: ids.clone(), impossible: submitted.impossible.clone() })
+        }
         Form::Jsonl => output::json_lines(ids.iter().map(|id| serde_json::json!({ "id": id }))),
         Form::Name => output::lines(ids),
         Form::Table | Form::Wide if context.quiet => output::lines(ids),
@@ -125,7 +141,7 @@ fn print(context: &Context, ids: &[String]) -> std::io::Result<()> {
 fn partly(context: &Context, request: Uuid, partial: &Partial) -> Done {
     let mut report = Report::of("cannot submit", &partial.source);
     if !partial.ids.is_empty() {
-        print(context, &partial.ids)?;
+        print(context, &Submitted { ids: partial.ids.clone(), ..Submitted::default() })?;
         report.what = format!("the first {} tasks are queued, the others are not", partial.ids.len());
     }
     if partial.source.is_transient() || !partial.ids.is_empty() {

@@ -58,6 +58,20 @@ pub struct TaskOptions {
     /// A label that its node must have, such as type=smithi (repeatable)
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
+    /// Run on N nodes at once (repeatable: 2:type=smithi and 1:gpu are two of this and one of that, 2 is any two); each gets all that is asked for here
+    // Not SHOAL_NODES, which a member of such a task finds in its environment: what it submits must not become one too.
+    // (The id is another than that of `dev up --nodes`, whose default is its own.)
+    #[arg(id = "task_nodes", long = "nodes", env = "SHOAL_TASK_NODES", value_name = "N[:LABEL,...]", value_parser = values::nodes)]
+    pub nodes: Vec<v1::GangPart>,
+    /// When a task of several nodes is over; what still runs of it is ended then [default: first-failure]
+    #[arg(long, value_name = "WHEN")]
+    pub gang_end: Option<GangEnd>,
+    /// Have its nodes to itself: it waits for them to be empty, and nothing else runs there meanwhile
+    #[arg(long)]
+    pub exclusive: bool,
+    /// So many of a thing that nodes have and that is counted, on each of its nodes: gpu=2 (repeatable)
+    #[arg(long, value_name = "NAME=COUNT", value_parser = values::count)]
+    pub resource: Vec<(String, u32)>,
     /// User and group inside of the container, 0 to 65534 [default: the image's, else nobody; GID: UID]
     #[arg(long, value_name = "UID[:GID]", value_parser = values::run_as)]
     pub run_as: Option<v1::RunAs>,
@@ -92,6 +106,27 @@ impl Net {
             Net::Loopback => v1::Net::Loopback,
             Net::None => v1::Net::None,
             Net::Host => v1::Net::Host,
+        }
+    }
+}
+
+/// When a task of several nodes is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GangEnd {
+    /// When one has failed, as that has; or all have succeeded
+    FirstFailure,
+    /// When all have ended; it has failed if one has
+    All,
+    /// When the first (rank 0) has ended, as that has
+    Lead,
+}
+
+impl GangEnd {
+    fn wire(self) -> v1::GangEnd {
+        match self {
+            GangEnd::FirstFailure => v1::GangEnd::FirstFailure,
+            GangEnd::All => v1::GangEnd::All,
+            GangEnd::Lead => v1::GangEnd::Lead,
         }
     }
 }
@@ -143,6 +178,10 @@ impl TaskOptions {
             io_bytes_per_s_max: self.io.unwrap_or(0),
             log_bytes_max: self.log_max.unwrap_or(0),
             priority: self.priority.unwrap_or(0),
+            parts: self.nodes.clone(),
+            gang_end: self.gang_end.map_or(v1::GangEnd::Unspecified, GangEnd::wire).into(),
+            exclusive: self.exclusive,
+            counts: self.resource.iter().cloned().collect(),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! Frozen for v1 in `docs/contract.md`: fields are added, never renamed or removed. Every field is always there; what does not
 //! apply is null. States and kinds are lower-case words; times are milliseconds since 1970.
 
+mod gang;
 mod image;
 mod lock;
 
+pub use gang::{Member, Part, gang_end_word};
 pub use image::{Image, Images};
 pub use lock::Lock;
 
@@ -92,6 +94,14 @@ pub struct Spec {
     pub log_bytes_max: u64,
     /// The priority that it was submitted with.
     pub priority: u32,
+    /// The nodes that it runs on at once; empty is one.
+    pub parts: Vec<Part>,
+    /// `first_failure`, `all` or `lead`: when it is over, with several nodes.
+    pub gang_end: String,
+    /// Nothing else runs on its nodes meanwhile.
+    pub exclusive: bool,
+    /// What it takes of what is counted, on each of its nodes.
+    pub counts: BTreeMap<String, u32>,
 }
 
 /// A directory of the nodes.
@@ -169,6 +179,8 @@ pub struct Attempt {
     pub ended_ms: Option<i64>,
     /// How it ended, in words.
     pub end: Option<String>,
+    /// Its nodes by rank, of a task of several; empty of others.
+    pub members: Vec<Member>,
 }
 
 /// A node.
@@ -202,6 +214,10 @@ pub struct Node {
     pub offers_up_to: BTreeMap<String, u64>,
     /// Who keeps it from taking tasks, while somebody does.
     pub lock: Option<Lock>,
+    /// What it has of what is counted.
+    pub counts: BTreeMap<String, u32>,
+    /// What of that no task takes.
+    pub counts_free: BTreeMap<String, u32>,
 }
 
 /// Several tasks.
@@ -227,6 +243,8 @@ pub struct TaskPage {
 pub struct Submitted {
     /// Full ids, in the order given.
     pub ids: Vec<String>,
+    /// What no node that is known could ever run, and why; only with `--allow-impossible`.
+    pub impossible: Vec<String>,
 }
 
 /// The nodes.
@@ -247,6 +265,10 @@ pub struct Why {
     pub ahead: u64,
     /// What speaks against each node.
     pub nodes: Vec<NodeReason>,
+    /// It starts in so long at the latest; null where nobody knows.
+    pub start_in_ms: Option<u64>,
+    /// When it probably starts.
+    pub probably_in_ms: Option<u64>,
 }
 
 /// What speaks against a node.
@@ -371,6 +393,10 @@ impl From<&v1::TaskSpec> for Spec {
             io_bytes_per_s_max: spec.io_bytes_per_s_max,
             log_bytes_max: spec.log_bytes_max,
             priority: spec.priority,
+            parts: spec.parts.iter().map(Part::from).collect(),
+            gang_end: gang_end_word(spec.gang_end()),
+            exclusive: spec.exclusive,
+            counts: spec.counts.clone().into_iter().collect(),
         }
     }
 }
@@ -407,6 +433,7 @@ impl From<&v1::Attempt> for Attempt {
             started_ms: attempt.started_ms,
             ended_ms: time(attempt.ended_ms),
             end: (!attempt.end.is_empty()).then(|| attempt.end.clone()),
+            members: (0..).zip(&attempt.members).map(Member::of).collect(),
         }
     }
 }
@@ -428,6 +455,8 @@ impl From<&v1::Node> for Node {
             offers: node.offers.clone(),
             offers_up_to: node.offers_up_to.clone().into_iter().collect(),
             lock: node.lock.as_ref().map(Lock::from),
+            counts: node.counts.clone().into_iter().collect(),
+            counts_free: node.counts_free.clone().into_iter().collect(),
         }
     }
 }
@@ -453,6 +482,8 @@ impl From<&v1::WhyResponse> for Why {
             summary: why.summary.clone(),
             ahead: why.ahead,
             nodes: why.nodes.iter().map(reason).collect(),
+            start_in_ms: why.start_in_ms,
+            probably_in_ms: why.probably_in_ms,
         }
     }
 }

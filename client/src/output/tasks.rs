@@ -50,7 +50,7 @@ pub fn table(form: Form, tasks: &[v1::Task], reasons: &HashMap<String, String>) 
         let end = reasons.get(&task.id).cloned().unwrap_or_else(|| end_text(task));
         let state = Cell::styled(state_word(task.state()), style::of_task(task));
         let attempt = task.attempts.last();
-        let node: Cell = attempt.map_or("", |attempt| attempt.node_name.as_str()).into();
+        let node: Cell = nodes_text(task).into();
         let age: Cell = values::age_text(age_ms(task, now)).into();
         table.row(match wide {
             true => vec![
@@ -80,6 +80,28 @@ pub fn table(form: Form, tasks: &[v1::Task], reasons: &HashMap<String, String>) 
         });
     }
     table
+}
+
+/// Where its latest attempt is or was: the first of several nodes, and how many more there are.
+pub fn nodes_of(task: &v1::Task) -> String {
+    match task.attempts.last() {
+        Some(attempt) if attempt.members.len() > 1 => {
+            format!("{}+{}", attempt.node_name, attempt.members.len() - 1)
+        }
+        Some(attempt) => attempt.node_name.clone(),
+        None => String::new(),
+    }
+}
+
+/// The same; of a task that has not begun, how many nodes it waits for where they are several.
+fn nodes_text(task: &v1::Task) -> String {
+    let wanted = task.spec.as_ref().map_or(0, nodes_wanted);
+    if task.attempts.is_empty() && wanted > 1 { format!("({wanted} nodes)") } else { nodes_of(task) }
+}
+
+/// How many nodes it runs on at once.
+pub fn nodes_wanted(spec: &v1::TaskSpec) -> u32 {
+    spec.parts.iter().fold(0_u32, |sum, part| sum.saturating_add(part.nodes)).max(1)
 }
 
 /// The task's name, else its command.
@@ -123,7 +145,7 @@ pub fn end_text(task: &v1::Task) -> String {
             Some(cancel) => format!("being canceled by {}", cancel.by),
             None => String::new(),
         },
-        State::Complete => task.exit.as_ref().map(exit_text).unwrap_or_default(),
+        State::Complete => complete_text(task),
         State::Canceled => match &task.cancel {
             Some(cancel) if cancel.reason.is_empty() => format!("by {}", cancel.by),
             Some(cancel) => format!("by {}: {}", cancel.by, cancel.reason),
@@ -133,6 +155,16 @@ pub fn end_text(task: &v1::Task) -> String {
             Some(failure) => format!("{}: {}", json::kind_word(failure.kind()), failure.message),
             None => String::new(),
         },
+    }
+}
+
+/// How its process ended; of several members, the one that counts is named.
+fn complete_text(task: &v1::Task) -> String {
+    let exit = task.exit.as_ref().map(exit_text).unwrap_or_default();
+    match task.attempts.last() {
+        // In the words of the attempt's end, which has the member.
+        Some(last) if !last.members.is_empty() && last.end.starts_with(&exit) => last.end.clone(),
+        Some(_) | None => exit,
     }
 }
 

@@ -84,7 +84,8 @@ fn the_numbers_of_the_table_are_those_of_the_code() {
 
 #[test]
 fn the_fields_are_the_programs() {
-    let task = v1::Task { attempts: vec![v1::Attempt::default()], ..v1::Task::default() };
+    let attempt = v1::Attempt { members: vec![v1::Member::default()], ..v1::Attempt::default() };
+    let task = v1::Task { attempts: vec![attempt], ..v1::Task::default() };
     let task = serde_json::to_value(json::Task::from(&task)).unwrap();
     let node = serde_json::to_value(json::Node::from(&v1::Node::default())).unwrap();
     let status = serde_json::to_value(json::Status::from(&v1::StatusResponse::default())).unwrap();
@@ -92,6 +93,7 @@ fn the_fields_are_the_programs() {
         ("task", &task),
         ("spec", &task["spec"]),
         ("attempt", &task["attempts"][0]),
+        ("member", &task["attempts"][0]["members"][0]),
         ("node", &node),
         ("status", &status),
     ] {

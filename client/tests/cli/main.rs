@@ -7,6 +7,7 @@ mod dev;
 mod errors;
 mod failover;
 mod follow;
+mod gangs;
 mod library;
 mod output;
 mod run;

@@ -16,7 +16,8 @@ fn json_of(node: &Node, args: &[&str]) -> Value {
 fn a_task_as_json_is_exactly_this() {
     let shared = Shared::new();
     let node = Node::start(&shared, "node-1");
-    let options = "--cpus 0.5 --env A=1 --net none --mount data:/data:ro --run-as 0:7 --open-files 64 --disk 1MiB --io 2MiB --log-max 3MiB";
+    let options = "--cpus 0.5 --env A=1 --net none --mount data:/data:ro --run-as 0:7 --open-files 64 --disk 1MiB --io 2MiB --log-max 3MiB \
+                   --nodes 2:a=b --gang-end all --exclusive --resource gpu=2";
     let submit = ["submit"].into_iter().chain(options.split(' ')).chain(["--", "exit", "3"]);
     let submitted = json_of(&node, &submit.collect::<Vec<_>>());
     let id = submitted["ids"][0].as_str().unwrap();
@@ -30,7 +31,8 @@ fn a_task_as_json_is_exactly_this() {
             "max_attempts": 0, "on_node_loss": "requeue", "net": "none",
             "mounts": [{"name": "data", "target": "/data", "read_only": true}],
             "labels": [], "run_as": {"uid": 0, "gid": 7}, "open_files_max": 64, "disk_bytes_max": 1 << 20,
-            "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20, "priority": 0
+            "io_bytes_per_s_max": 2 << 20, "log_bytes_max": 3 << 20, "priority": 0,
+            "parts": [{"nodes": 2, "labels": ["a=b"]}], "gang_end": "all", "exclusive": true, "counts": {"gpu": 2}
         },
         "state": "complete",
         "exit": {"code": 3, "signal": null, "oom_killed": false},
@@ -42,7 +44,7 @@ fn a_task_as_json_is_exactly_this() {
         "expected_from": null,
         "attempts": [{
             "number": 1, "node_id": "node-1-id", "node_name": "node-1", "started_ms": 1_700_000_000_100_i64,
-            "ended_ms": 1_700_000_000_200_i64, "end": "exited"
+            "ended_ms": 1_700_000_000_200_i64, "end": "exited", "members": []
         }],
         "submitted_ms": 1_700_000_000_000_i64,
         "ended_ms": 1_700_000_000_200_i64,

@@ -38,6 +38,14 @@ pub const LOG_BYTES: Range = Range { min: 4 << 10, max: 1 << 40, default: 0 };
 pub const MOUNTS: Range = Range { min: 0, max: 16, default: 0 };
 /// Labels that a task's node must have.
 pub const LABELS: Range = Range { min: 0, max: 16, default: 0 };
+/// Nodes of a task, all its parts together.
+pub const NODES: Range = Range { min: 1, max: shoal_core::gang::NODES_MAX as u64, default: 0 };
+/// Parts of a task of several nodes.
+pub const PARTS: Range = Range { min: 0, max: 8, default: 0 };
+/// Different counted things that a task takes.
+pub const COUNT_NAMES: Range = Range { min: 0, max: shoal_core::counts::NAMES_MAX as u64, default: 0 };
+/// Of one counted thing, on each node. More of anything is no count of things.
+pub const COUNT: Range = Range { min: 1, max: 1_000_000, default: 0 };
 /// User and group ids inside of a container; 65535 is Shoal's own.
 pub const ID: Range = Range { min: 0, max: 65_534, default: 0 };
 /// From start to SIGTERM; 0 is no limit.

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod check;
+pub mod gang;
 pub mod limits;
 pub mod priority;
 pub mod spec;

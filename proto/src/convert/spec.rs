@@ -1,7 +1,7 @@
 //! Task specifications: from the wire with every limit checked and every default filled in, and back.
 
 use super::check::{Check, shown};
-use super::{access, limits};
+use super::{access, gang, limits};
 use crate::v1;
 use shoal_core::priority::Priority;
 use shoal_core::resources::Resources;
@@ -46,8 +46,15 @@ pub fn spec_from_wire(wire: v1::TaskSpec, path: &str, check: &mut Check) -> Task
     let attempts = check.number(&at("max_attempts"), wire.max_attempts.into(), limits::MAX_ATTEMPTS);
     let open_files =
         check.number_or_usual(&at("open_files_max"), wire.open_files_max.into(), limits::OPEN_FILES);
+    let labels = access::labels(wire.labels, &at("labels"), check);
+    let (parts, labels) = gang::parts(wire.parts, labels, &at("parts"), check);
     TaskSpec {
         root: root(wire.root, &at("root"), check),
+        // Of one node it says nothing: specifications that mean the same are the same.
+        gang_end: gang::end(wire.gang_end, !parts.is_empty(), &at("gang_end"), check),
+        parts,
+        exclusive: wire.exclusive,
+        counts: gang::counts(wire.counts, &at("counts"), check),
         resources: Resources { cpu_milli: narrow(cpu), memory_bytes },
         pids_max: narrow(pids),
         workdir: workdir(wire.workdir, &at("workdir"), check),
@@ -57,7 +64,7 @@ pub fn spec_from_wire(wire: v1::TaskSpec, path: &str, check: &mut Check) -> Task
         on_node_loss: on_node_loss(wire.on_node_loss, &at("on_node_loss"), check),
         net: access::net(wire.net, &at("net"), check),
         mounts: access::mounts(wire.mounts, &at("mounts"), check),
-        labels: access::labels(wire.labels, &at("labels"), check),
+        labels,
         run_as: access::run_as(wire.run_as, &at("run_as"), check),
         open_files_max: narrow(open_files),
         disk_bytes_max: disk(wire.disk_bytes_max, memory_bytes, &at("disk_bytes_max"), check),
@@ -104,6 +111,10 @@ pub fn spec_to_wire(spec: &TaskSpec) -> v1::TaskSpec {
         io_bytes_per_s_max: spec.io_bytes_per_s_max,
         log_bytes_max: spec.log_bytes_max,
         priority: spec.priority.number().into(),
+        parts: spec.parts.iter().map(gang::part_to_wire).collect(),
+        gang_end: gang::end_to_wire(spec).into(),
+        exclusive: spec.exclusive,
+        counts: gang::counts_to_wire(&spec.counts),
     }
 }
 

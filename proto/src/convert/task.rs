@@ -1,13 +1,16 @@
 //! Tasks, their states and nodes, for the wire.
 
+use super::gang::counts_to_wire;
 use super::spec::{resources_to_wire, spec_to_wire};
 use crate::v1;
+use shoal_core::amount::Amount;
 use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, NodeState};
+use shoal_core::gang::{Member, MemberEnd};
 use shoal_core::id::NodeId;
 use shoal_core::lock::LockEntry;
-use shoal_core::resources::Resources;
 use shoal_core::task::{Attempt, Cancel, Exit, ExitHow, Failure, FailureKind, Hold, Task, TaskState};
+use shoal_core::transition::Outcome;
 
 /// A task as the store has it at `revision`, the record's last change.
 pub fn task_to_wire(task: &Task, revision: i64) -> v1::Task {
@@ -50,7 +53,7 @@ pub fn state_to_wire(state: &TaskState) -> v1::State {
 pub fn node_to_wire(
     id: NodeId,
     entry: &NodeEntry,
-    free: &Resources,
+    free: &Amount,
     running: u32,
     lock: Option<v1::LockInfo>,
 ) -> v1::Node {
@@ -59,7 +62,7 @@ pub fn node_to_wire(
         name: entry.name.clone(),
         address: entry.address.clone(),
         total: Some(resources_to_wire(&entry.resources)),
-        free: Some(resources_to_wire(free)),
+        free: Some(resources_to_wire(&free.resources)),
         roots: entry.roots.clone(),
         version: entry.version.clone(),
         draining: match entry.state {
@@ -72,6 +75,8 @@ pub fn node_to_wire(
         voter: entry.voter,
         offers: entry.offers.has.iter().cloned().collect(),
         offers_up_to: entry.offers.up_to.iter().map(|(what, most)| (what.clone(), *most)).collect(),
+        counts: counts_to_wire(&entry.counts),
+        counts_free: counts_to_wire(&free.counts),
     }
 }
 
@@ -94,6 +99,21 @@ fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
         started_ms: attempt.started.0,
         ended_ms: attempt.ended.map_or(0, |at| at.0),
         end: attempt.end.clone(),
+        members: attempt.members.iter().map(member_to_wire).collect(),
+    }
+}
+
+fn member_to_wire(member: &Member) -> v1::Member {
+    let exit = match &member.end {
+        Some(MemberEnd::Reported(Outcome::Exited(exit))) => Some(exit_to_wire(exit)),
+        Some(MemberEnd::Reported(_) | MemberEnd::Lost) | None => None,
+    };
+    v1::Member {
+        node_id: member.node.to_string(),
+        node_name: member.node_name.clone(),
+        address: member.address.clone(),
+        end: member.end.as_ref().map(MemberEnd::to_string).unwrap_or_default(),
+        exit,
     }
 }
 

@@ -116,6 +116,96 @@ fn each_choice_is_held_to_its_limit() {
 }
 
 #[test]
+fn parts_and_counts_are_held_to_their_limits() {
+    let said = |change: fn(&mut v1::TaskSpec)| {
+        let (field, text) = refused(change);
+        format!("{}: {text}", field.strip_prefix("tasks[0].").unwrap_or(&field))
+    };
+    assert_eq!(
+        said(|wire| wire.parts = vec![part((60, vec![])), part((5, vec![]))]),
+        "parts: must be between 1 and 64 nodes in all, was 65"
+    );
+    assert_eq!(
+        said(|wire| wire.parts = vec![part((u32::MAX, vec![])); 2]),
+        "parts: must be between 1 and 64 nodes in all, was 8589934590"
+    );
+    assert_eq!(said(|wire| wire.parts = vec![part((1, vec![])); 9]), "parts: must be at most 8 parts, was 9");
+    assert_eq!(
+        said(|wire| wire.parts = vec![part((0, vec![]))]),
+        "parts[0].nodes: must be at least 1, was 0"
+    );
+    assert_eq!(
+        refused(|wire| wire.parts = vec![part((2, vec!["a b".into()]))]).0,
+        "tasks[0].parts[0].labels[0]"
+    );
+    assert_eq!(
+        said(|wire| wire.gang_end = 4),
+        "gang_end: must be 0 (default), 1 (first_failure), 2 (all) or 3 (lead), was 4"
+    );
+    assert_eq!(
+        said(|wire| wire.counts.extend([("gpu".into(), 1_000_001)])),
+        "counts[\"gpu\"]: must be between 1 and 1000000, was 1000001"
+    );
+    assert_eq!(refused(|wire| wire.counts.extend([("gpu".into(), 0)])).0, "tasks[0].counts[\"gpu\"]");
+    assert_eq!(
+        said(|wire| wire.counts.extend([("GPU".into(), 1)])),
+        "counts[\"GPU\"]: must be named by a lower-case letter, then lower-case letters, digits, '-' and '_', at most 32 characters"
+    );
+    assert_eq!(
+        said(|wire| wire.counts = (0..17).map(|n| (format!("n{n}"), 1)).collect()),
+        "counts: must be at most 16 names, was 17"
+    );
+}
+
+#[test]
+fn parts_of_one_node_in_all_are_no_parts() {
+    let one = |labels: &[&str], all: &[&str]| {
+        let texts = |of: &[&str]| of.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
+        let parts = vec![part((1, texts(labels)))];
+        let gang_end = v1::GangEnd::Lead.into();
+        convert(v1::TaskSpec { parts, labels: texts(all), gang_end, ..minimal() })
+    };
+    let spec = one(&["gpu", "b"], &["a", "b"]).expect("fine");
+    assert_eq!((spec.nodes(), spec.parts.len(), spec.gang_end.is_usual()), (1, 0, true));
+    assert_eq!(spec.labels, ["a", "b", "gpu"]);
+    let many: Vec<String> = (0..16).map(|n| format!("l{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(one(&["gpu"], &many).expect_err("too many")[0].field, "tasks[0].parts[0].labels");
+    let two = v1::TaskSpec { parts: vec![part((1, vec!["gpu".into()])), part((1, vec![]))], ..minimal() };
+    assert_eq!(convert(two).expect("fine").nodes(), 2);
+}
+
+#[test]
+fn members_are_shown_with_their_ends() {
+    use shoal_core::gang::Member;
+    use shoal_core::task::{Exit, ExitHow, Task};
+    use shoal_core::transition::{Outcome, Transition, apply};
+    let parts = vec![part((3, vec![]))];
+    let spec = convert(v1::TaskSpec { parts, ..minimal() }).expect("fine");
+    let node = |n| shoal_core::id::NodeId(uuid::Uuid::from_u128(n));
+    let member = |n| Member { node: node(n), node_name: format!("n{n}"), address: "a".into(), end: None };
+    let id = shoal_core::id::TaskId(uuid::Uuid::from_u128(9));
+    let wall = shoal_core::time::WallMs(1);
+    let steal = Transition::Steal {
+        node: node(1),
+        node_name: "n1".into(),
+        tick: Default::default(),
+        members: vec![member(1), member(2), member(3)],
+    };
+    let mut task = apply(&Task::new(id, spec, (0, 1), wall), &steal, wall).expect("queued");
+    let exit = Outcome::Exited(Exit { how: ExitHow::Code(3), oom_killed: false });
+    task =
+        apply(&task, &Transition::Finish { node: node(2), attempt: 1, outcome: exit }, wall).expect("runs");
+    task = apply(&task, &Transition::Lose { node: node(3), attempt: 1 }, wall).expect("runs");
+    let wire = super::task::task_to_wire(&task, 7);
+    let members = &wire.attempts[0].members;
+    let ends: Vec<_> = members.iter().map(|m| (m.node_name.as_str(), m.end.as_str())).collect();
+    assert_eq!(ends, [("n1", ""), ("n2", "exit 3"), ("n3", "node lost")]);
+    let codes: Vec<_> = members.iter().map(|m| m.exit.and_then(|exit| exit.how)).collect();
+    assert_eq!(codes, [None, Some(v1::exit::How::Code(3)), None]);
+}
+
+#[test]
 fn a_mount_has_a_name_and_a_place_of_its_own() {
     for name in ["", "a/b", "ü"] {
         assert_eq!(refused(|wire| wire.mounts = vec![mount(name, "/d")]).0, "tasks[0].mounts[0].name");
@@ -183,8 +273,12 @@ prop_compose! {
         priority in any::<u32>(),
         labels in prop::collection::vec("[a-z=. ]{0,8}", 0..4),
         limits in any::<(u32, u64, u64, u64)>(),
+        parts in prop::collection::vec((0..=3u32, prop::collection::vec("[a-z=]{0,3}", 0..2)), 0..4),
+        counts in prop::collection::hash_map("[a-zA-Z]{0,3}", 0..=2u32, 0..3),
+        gang_end in any::<i32>(),
     ) -> v1::TaskSpec {
-        v1::TaskSpec { priority, labels, ..choices(net, mounts, run_as, limits) }
+        let chosen = v1::TaskSpec { priority, labels, counts, gang_end, ..choices(net, mounts, run_as, limits) };
+        v1::TaskSpec { parts: parts.into_iter().map(part).collect(), ..chosen }
     }
 }
 
@@ -197,10 +291,21 @@ prop_compose! {
         priority in 1..=1000u32,
         labels in prop::collection::btree_set("[a-z]{1,8}(=[a-z0-9.]{1,8})?", 0..4),
         limits in (16..=1_048_576u32, (64u64 << 10)..=(2 << 20), (64u64 << 10)..=(1 << 40), (4u64 << 10)..=(1 << 40)),
+        parts in prop::collection::vec((2..=8u32, prop::collection::btree_set("[a-z]{1,3}", 0..2)), 0..=8),
+        counts in prop::collection::hash_map("[a-z][a-z0-9_-]{0,31}", 1..=1_000_000u32, 0..=16),
+        (gang_end, exclusive) in (1..=3i32, any::<bool>()),
     ) -> v1::TaskSpec {
+        let gang_end = if parts.is_empty() { 0 } else { gang_end };
+        let parts = parts.into_iter().map(|(nodes, labels)| part((nodes, labels.into_iter().collect()))).collect();
         let mounts = mounts.into_iter().map(|(target, (name, read_only))| (name, target, read_only));
-        v1::TaskSpec { priority, labels: labels.into_iter().collect(), ..choices(net, mounts.collect(), run_as, limits) }
+        let labels = labels.into_iter().collect();
+        let chosen = v1::TaskSpec { priority, labels, counts, gang_end, exclusive, ..choices(net, mounts.collect(), run_as, limits) };
+        v1::TaskSpec { parts, ..chosen }
     }
+}
+
+fn part((nodes, labels): (u32, Vec<String>)) -> v1::GangPart {
+    v1::GangPart { nodes, labels }
 }
 
 fn choices(

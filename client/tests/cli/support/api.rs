@@ -101,8 +101,10 @@ impl Shoal for Api {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let ids = self.shared.change(|world| submit(world, request.into_inner()))?;
-        Ok(Response::new(v1::SubmitResponse { ids }))
+        let request = request.into_inner();
+        let told = request.allow_impossible.then(|| self.shared.lock().impossible.clone());
+        let ids = self.shared.change(|world| submit(world, request))?;
+        Ok(Response::new(v1::SubmitResponse { ids, impossible: told.unwrap_or_default() }))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
@@ -185,6 +187,7 @@ impl Shoal for Api {
     async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
         let mut request = request.into_inner();
         {
+            self.shared.lock().ranks.push(request.rank);
             let world = self.shared.lock();
             let task = find(&world, &request.task)?;
             request.task.clone_from(&task.id);
@@ -276,9 +279,18 @@ impl Shoal for Api {
     }
 
     async fn nodes(&self, _: Request<v1::NodesRequest>) -> Result<Response<v1::NodesResponse>, Status> {
-        let locks = self.shared.lock().locks.clone();
+        let (locks, counts) = {
+            let world = self.shared.lock();
+            (world.locks.clone(), world.counts.clone())
+        };
+        let counted = |name: &str, of: fn(&(u32, u32)) -> u32| {
+            let counts = counts.iter().filter(|_| name == "node-1");
+            counts.map(|(what, count)| (what.clone(), of(count))).collect()
+        };
         let node = |name: &str| v1::Node {
             lock: locks.get(name).cloned(),
+            counts: counted(name, |count| count.0),
+            counts_free: counted(name, |count| count.1),
             id: format!("{name}-id"),
             name: name.to_owned(),
             address: "127.0.0.1:7400".to_owned(),
@@ -294,12 +306,15 @@ impl Shoal for Api {
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Result<Response<v1::WhyResponse>, Status> {
         let state = find(&self.shared.lock(), &request.into_inner().task)?.state;
+        let start_in_ms = self.shared.lock().start_in_ms;
         let nodes = vec![v1::NodeReason { node_name: "node-1".into(), reason: "0.5 of 2 cpus free".into() }];
         Ok(Response::new(v1::WhyResponse {
             state,
             summary: "no node has 64 free cpus".into(),
             ahead: 3,
             nodes,
+            start_in_ms,
+            probably_in_ms: None,
         }))
     }
 

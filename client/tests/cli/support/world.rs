@@ -32,6 +32,14 @@ pub struct World {
     pub stubborn: bool,
     /// Locks of nodes, by name; the empty name is the queue.
     pub locks: HashMap<String, v1::LockInfo>,
+    /// What a submit with `allow_impossible` is told.
+    pub impossible: Vec<String>,
+    /// Of the first node: how many there are, how many are free.
+    pub counts: HashMap<String, (u32, u32)>,
+    /// In how long a waiting task starts.
+    pub start_in_ms: Option<u64>,
+    /// The ranks of log requests as they came.
+    pub ranks: Vec<u32>,
     pub revision: i64,
 }
 
