@@ -4,6 +4,7 @@
 //! round where they come in, by [`priority_of_teuthology`] and nowhere else.
 
 use serde::{Deserialize, Serialize};
+use shoal_core::priority::Priority;
 
 /// Milliseconds of one second.
 pub const SECOND_MS: u64 = 1000;
@@ -38,6 +39,14 @@ const TEUTHOLOGY_DEFAULT: i32 = 1000;
 /// Teuthology's priority with its direction turned round: its default becomes 0, its 75 becomes 925.
 pub fn priority_of_teuthology(lower_is_sooner: i32) -> i32 {
     TEUTHOLOGY_DEFAULT.saturating_sub(lower_is_sooner)
+}
+
+/// The same on the core's scale of 1 to 1000. Only what is urgent to Teuthology is so to the core, whose class begins lower: 76 to 100 become the highest
+/// that is not.
+pub fn core_priority(priority: i32) -> Priority {
+    let most = if priority >= URGENT { Priority::MAX } else { Priority::URGENT.number() - 1 };
+    let number = priority.clamp(Priority::MIN.into(), most.into());
+    u64::try_from(number).ok().and_then(Priority::new).unwrap_or_default()
 }
 
 /// From this priority on a job is urgent: Teuthology's 75, above which its scheduler refuses runs of more than 25 jobs.
@@ -134,6 +143,13 @@ mod tests {
             [0, 75, 76, 150, 151, 999, 1000, 2000].map(|p| Band::of(priority_of_teuthology(p)).name());
         assert_eq!(bands, ["urgent", "urgent", "high", "high", "normal", "normal", "low", "low"]);
         assert!(priority_of_teuthology(50) > priority_of_teuthology(1000));
+    }
+
+    #[test]
+    fn what_is_urgent_to_teuthology_and_nothing_else_is_urgent_to_the_core() {
+        let core = [0, 75, 76, 100, 101, 1000, 2000].map(|p| core_priority(priority_of_teuthology(p)));
+        assert_eq!(core.map(Priority::number), [1000, 925, 899, 899, 899, 1, 1]);
+        assert_eq!(core.map(Priority::is_urgent), [true, true, false, false, false, false, false]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Flow: [`workload`] makes [`job::Job`]s, [`engine::run`] lets a [`policy::Policy`] start them, [`measure`] counts, [`experiment`]
 //! repeats that over seeds and policies, [`report`] shows it.
 
+pub mod backfill;
 pub mod engine;
 pub mod experiment;
 pub mod job;
@@ -16,5 +17,4 @@ pub mod profile;
 pub mod queue;
 pub mod report;
 pub mod rng;
-pub mod shoal;
 pub mod workload;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
+use shoal_sim::backfill::{Room, plan};
 use shoal_sim::engine::{Outcome, Record, run};
 use shoal_sim::experiment::Experiment;
 use shoal_sim::job::Job;
@@ -11,11 +12,10 @@ use shoal_sim::policy::named::{Named, Setting};
 use shoal_sim::profile::Profile;
 use shoal_sim::queue::{Queue, Rank, Waiting};
 use shoal_sim::report::svg::svg;
-use shoal_sim::shoal::plan::{Room, plan};
 use shoal_sim::workload::Workload;
 
-const ALL: [Named; 6] =
-    [Named::Workers, Named::Dispatcher(5), Named::Easy(0), Named::Easy(100), Named::Shoal, Named::ShoalFlat];
+const ALL: [Named; 5] =
+    [Named::Workers, Named::Dispatcher(5), Named::Easy(0), Named::Easy(100), Named::Shoal];
 const NODES: u32 = 20;
 const RESERVE: u32 = 2;
 

@@ -5,10 +5,10 @@
 //! (its 0), and those at the top are in order of submission: that is the naive form which wrecks urgent latency (reference/teuthology.md §3).
 
 use super::{Action, Policy};
+use crate::backfill::{self, Room};
 use crate::engine::Pool;
 use crate::job::{HOUR_MS, Job, priority_of_teuthology};
 use crate::queue::{Queue, Rank, Waiting};
-use crate::shoal::plan::{self, Room};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -77,7 +77,7 @@ impl Policy for Easy {
         self.ripen(now_ms);
         let ends = pool.running.iter().map(|(end_ms, _, nodes)| (*end_ms, *nodes));
         let room = Room { now_ms, free: pool.free.saturating_sub(self.params.reserve), ends };
-        let plan = plan::plan(&self.queue, room, 1);
+        let plan = backfill::plan(&self.queue, room, 1);
         for (rank, job) in &plan.starts {
             self.queue.remove(*rank);
             actions.push(Action::Start { job: job.id, kill_after_ms: None });

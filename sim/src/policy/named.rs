@@ -1,8 +1,7 @@
-//! Policies by the names that people type: `workers`, `dispatcher`, `dispatcher:60`, `easy`, `easy:100`, `shoal`, `shoal-flat`.
+//! Policies by the names that people type: `workers`, `dispatcher`, `dispatcher:60`, `easy`, `easy:100`, `shoal`.
 
 use super::{Policy, dispatcher, easy, shoal, workers};
 use crate::job::SECOND_MS;
-use crate::shoal::order;
 use std::str::FromStr;
 
 /// The serial cost of the reference's dispatcher.
@@ -17,15 +16,13 @@ pub enum Named {
     Dispatcher(u32),
     /// EASY backfill; points of aging an hour.
     Easy(u32),
-    /// What Shoal ships.
+    /// What Shoal ships: the core's own plan.
     Shoal,
-    /// Shoal without charges: priority and submission alone.
-    ShoalFlat,
 }
 
 /// The text names no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("wanted workers, dispatcher[:SECONDS], easy[:POINTS-PER-HOUR], shoal or shoal-flat, was {0:?}")]
+#[error("wanted workers, dispatcher[:SECONDS], easy[:POINTS-PER-HOUR] or shoal, was {0:?}")]
 pub struct UnknownPolicy(String);
 
 impl FromStr for Named {
@@ -41,7 +38,6 @@ impl FromStr for Named {
             ("dispatcher", cost_s) => Ok(Named::Dispatcher(cost_s.unwrap_or(COST_S))),
             ("easy", points) => Ok(Named::Easy(points.unwrap_or(0))),
             ("shoal", None) => Ok(Named::Shoal),
-            ("shoal-flat", None) => Ok(Named::ShoalFlat),
             _ => Err(unknown()),
         }
     }
@@ -60,7 +56,6 @@ impl Named {
     /// The policy with nothing queued; `seed` is for those that draw lots.
     pub fn build(self, setting: Setting, seed: u64) -> Box<dyn Policy> {
         let Setting { reserve, workers } = setting;
-        let shoal = |order| shoal::Shoal::new(shoal::Params { order, reserve, reservations_max: 1 });
         match self {
             Named::Workers => {
                 Box::new(workers::Workers::new(workers::Params { workers, reserve, job_ms_max: None }, seed))
@@ -72,8 +67,7 @@ impl Named {
             Named::Easy(points_per_hour) => {
                 Box::new(easy::Easy::new(easy::Params { reserve, points_per_hour }))
             }
-            Named::Shoal => Box::new(shoal(order::Params::default())),
-            Named::ShoalFlat => Box::new(shoal(order::Params::without_charge())),
+            Named::Shoal => Box::new(shoal::Shoal::new(reserve)),
         }
     }
 }
