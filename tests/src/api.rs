@@ -135,7 +135,7 @@ impl Api {
         let mut ids = Vec::with_capacity(specs.len());
         for batch in specs.chunks(SUBMIT_BATCH) {
             let request_id = uuid::Uuid::now_v7().to_string();
-            let request = SubmitRequest { request_id, tasks: batch.to_vec(), validate_only: false };
+            let request = SubmitRequest { request_id, tasks: batch.to_vec(), ..Default::default() };
             ids.extend(self.client.clone().submit(request).await?.into_inner().ids);
         }
         Ok(ids)

@@ -183,8 +183,12 @@ async fn a_name_means_at_submit_what_it_meant_then(cluster: Arc<Cluster>) -> Res
     let first = import(api, "moving", &root_tar(&cluster, &[("etc/which", "first\n")])?).await?;
     let spec = in_image("moving", with_memory(sh("cat /etc/which"), 256 << 20));
     let request_id = uuid::Uuid::now_v7().to_string();
-    let request =
-        shoal_proto::v1::SubmitRequest { request_id, tasks: vec![spec.clone()], validate_only: false };
+    let request = shoal_proto::v1::SubmitRequest {
+        request_id,
+        tasks: vec![spec.clone()],
+        validate_only: false,
+        allow_impossible: false,
+    };
     let ids = api.raw().submit(request.clone()).await?.into_inner().ids;
     let second = import(cluster.api(2), "moving", &root_tar(&cluster, &[("etc/which", "second\n")])?).await?;
     // A retry of the submit is the same task, though the name has moved on.

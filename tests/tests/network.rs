@@ -294,7 +294,7 @@ async fn submitted(api: &Api, limit: Duration) -> Result<Vec<String>> {
     let request = SubmitRequest {
         request_id: uuid::Uuid::now_v7().to_string(),
         tasks: vec![with_cpu(witness(2_000), 1_000); 4],
-        validate_only: false,
+        ..Default::default()
     };
     wait::until("a submit to be taken", limit, async || {
         Ok(api.raw().submit(request.clone()).await?.into_inner().ids)

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn request(id: uuid::Uuid, tasks: Vec<TaskSpec>) -> SubmitRequest {
-    SubmitRequest { request_id: id.to_string(), tasks, validate_only: false }
+    SubmitRequest { request_id: id.to_string(), tasks, validate_only: false, allow_impossible: false }
 }
 
 async fn a_submit_repeated_with_its_id_is_the_same_tasks(cluster: Arc<Cluster>) -> Result<()> {
@@ -113,8 +113,12 @@ async fn bad_input_is_refused_by_field_limit_and_value(cluster: Arc<Cluster>) ->
         ensure!(violation.field.contains('1'), "the second task is named: {:?}", violation.field);
         ensure!(violation.description.len() < 1000, "a short description for {field}");
     }
-    let not_an_id =
-        SubmitRequest { request_id: "no uuid".to_owned(), tasks: vec![sh("exit 0")], validate_only: false };
+    let not_an_id = SubmitRequest {
+        request_id: "no uuid".to_owned(),
+        tasks: vec![sh("exit 0")],
+        validate_only: false,
+        allow_impossible: false,
+    };
     let status =
         cluster.api(0).raw().submit(not_an_id).await.err().context("a bad request id must be refused")?;
     ensure!(status.code() == Code::InvalidArgument, "{status:?}");

@@ -7,6 +7,7 @@ use super::node::{Counts, followed};
 use super::work;
 use anyhow::{Context, Result, bail, ensure};
 use shoal_core::batch::IN_FLIGHT_MAX;
+use shoal_core::clock::Tick;
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::id::NodeId;
 use shoal_core::task::{Exit, ExitHow, Task};
@@ -102,7 +103,12 @@ impl Lane {
     async fn run(self, batch: usize) -> Result<u64> {
         let mut txns = 0;
         for tasks in self.tasks.chunks(batch.clamp(1, moves::MOVES_MAX)) {
-            let steal = Transition::Steal { node: self.node, node_name: self.name.clone() };
+            let steal = Transition::Steal {
+                node: self.node,
+                node_name: self.name.clone(),
+                tick: Tick(0),
+                members: Vec::new(),
+            };
             let stolen = self.commit(tasks, |_| steal.clone()).await?;
             let outcome = End::Exited(Exit { how: ExitHow::Code(0), oom_killed: false });
             let finish = |task: &Task| Transition::Finish {
@@ -147,6 +153,7 @@ async fn register(store: &dyn Store, name: &str) -> Result<(NodeId, Revision)> {
         name: name.to_owned(),
         address: "127.0.0.1:7400".to_owned(),
         resources: work::TASK,
+        counts: Default::default(),
         roots: vec!["default".to_owned()],
         offers: Default::default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -9,6 +9,8 @@ use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::node::{Node, NodeConfig};
 use shoal_core::resources::Resources;
 use shoal_server::config::{Config, Flags};
+use shoal_server::durations::Durations;
+use shoal_server::durations::gather::Pace;
 use shoal_server::journal;
 use shoal_server::launch::Launch;
 use shoal_server::lease::Keeper;
@@ -124,6 +126,9 @@ impl SimNode {
             });
             return Ok(SimNode { proposer, kind });
         }
+        // Tasks here have no names, so nothing is learned.
+        let (durations, learning) = Durations::new(store.clone(), Pace::default(), stop.clone());
+        work.spawn(learning);
         let ports = Ports {
             store,
             proposer: proposer.clone(),
@@ -131,6 +136,7 @@ impl SimNode {
             journal: entries,
             launch: Launch::new(&config),
             images: None,
+            durations,
             fenced,
             ended: mpsc::channel(1).0,
             unfit,
@@ -206,6 +212,7 @@ fn entry(setup: &Setup) -> NodeEntry {
             cpu_milli: TASK.cpu_milli * setup.slots as u32,
             memory_bytes: TASK.memory_bytes * slots,
         },
+        counts: Default::default(),
         roots: vec!["default".to_owned(), "host".to_owned()],
         offers: Default::default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,6 +4,7 @@
 use super::node::Setup;
 use super::stand_in::duration_of;
 use anyhow::{Result, bail};
+use shoal_core::clock::Tick;
 use shoal_core::event::Event;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::Lockable;
@@ -160,7 +161,12 @@ impl Strawman {
             let Some(place) = self.choose() else { return };
             self.queue.remove(&place);
             self.busy += 1;
-            let transition = Transition::Steal { node: me, node_name: self.setup.name.clone() };
+            let transition = Transition::Steal {
+                node: me,
+                node_name: self.setup.name.clone(),
+                tick: Tick(0),
+                members: Vec::new(),
+            };
             let (proposer, mean_ms, task) = (self.proposer.clone(), self.setup.mean_ms, place.2);
             self.work.spawn(async move {
                 match proposer.settle(task, transition, None, None).await? {

@@ -74,6 +74,7 @@ pub async fn submit(api: &Api, kinds: Vec<Kind>) -> Result<Vec<Job>> {
         request_id: uuid::Uuid::now_v7().to_string(),
         tasks: kinds.iter().map(|kind| kind.spec.clone()).collect(),
         validate_only: false,
+        allow_impossible: false,
     };
     let ids = wait::until("a submit to be answered", SUBMIT_LIMIT, async || {
         let answer = tokio::time::timeout(Duration::from_secs(3), api.raw().submit(request.clone())).await;
