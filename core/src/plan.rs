@@ -1,10 +1,10 @@
 //! Which queued task starts on which node(s) now. Pure and deterministic: every node computes it and takes only its own part.
 //!
-//! Order by priority, waiting and cost ([`crate::priority::Rank`]); tasks whose ranks lie close are a group of *equals*. One group after the other ([`walk`]):
-//! - tasks of several nodes, in order: each starts whole ([`gang`]), or not at all;
-//! - the first task that cannot start gets a *reservation* ([`reserve`]): the nodes that come free for it soonest are kept, and what is placed from then
+//! Order by priority, waiting and cost ([`crate::priority::Rank`]); tasks whose ranks lie close are a group of *equals*. One group after the other (`walk`):
+//! - tasks of several nodes, in order: each starts whole (`gang`), or not at all;
+//! - the first task that cannot start gets a *reservation* (`reserve`): the nodes that come free for it soonest are kept, and what is placed from then
 //!   on may use them only where that does not move its start;
-//! - the others ([`place`]): with more tasks than nodes with room, each goes to its *owner* (the node that a hash of its id names among those that could
+//! - the others (`place`): with more tasks than nodes with room, each goes to its *owner* (the node that a hash of its id names among those that could
 //!   ever hold it) when that has room, and what is left goes in order to the node that it fits best. Under a backlog all nodes are full in each other's
 //!   view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare.
 //!

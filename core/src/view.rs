@@ -1,5 +1,5 @@
 //! What a node knows of the cluster: the status and node keys, folded from the store's events in revision order.
-//! Equal facts give an equal view on every node ([`View::facts`]); only `seen`, the local time at which an entry was first seen, differs.
+//! Equal facts give an equal view on every node (its `Display`); only `seen`, the local time at which an entry was first seen, differs.
 
 mod line;
 mod print;
