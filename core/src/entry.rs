@@ -6,6 +6,7 @@ use crate::clock::Tick;
 use crate::counts::Counts;
 use crate::features::{self, Features};
 use crate::limit;
+use crate::place::Place;
 use crate::priority::Priority;
 use crate::resources::Resources;
 use crate::spec::{GangPart, Unknown};
@@ -31,6 +32,9 @@ pub struct QueueEntry {
     /// Somebody wants it not to start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Its place, where somebody has moved it: then priority, tick and cost say nothing about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Place>,
     /// Its nodes, where it takes several at once; empty is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartEntry>,
@@ -151,6 +155,7 @@ impl StatusEntry {
                 priority: task.priority(),
                 tick: task.tick,
                 held: task.hold.is_some(),
+                moved: task.moved.as_ref().map(|moved| moved.place),
                 parts: task.spec.parts.iter().map(PartEntry::of).collect(),
                 counts: task.spec.counts.clone(),
                 exclusive: task.spec.exclusive,
@@ -243,6 +248,9 @@ pub struct NodeEntry {
     /// Why it takes none, if that is not by somebody's wish.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The revision of the lock on it with which it has no start under way any more ([`crate::drain`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_seen: Option<i64>,
     /// Whether the store that it sees ends a lease only after its whole time to live (not so in some versions of etcd).
     #[serde(default)]
     pub leases_trusted: bool,

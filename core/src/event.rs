@@ -178,6 +178,8 @@ pub enum Action {
     Release(AttemptId),
     /// Let everybody see why this node takes no tasks; empty once it takes them again.
     Unfit(String),
+    /// Let everybody see that this node has seen the lock on it that this revision wrote, and that nothing more will start here while it holds.
+    LockSeen(i64),
     /// This identity is lost: kill every container, then register anew.
     Fence(NodeId),
     /// Send [`Event::Tick`] at this time.

@@ -4,6 +4,7 @@
 //! finished only after its process has ended; after a fence nothing is proposed under the old identity.
 
 mod advance;
+mod drain;
 mod gather;
 mod hedge;
 mod local;
@@ -51,6 +52,7 @@ pub struct Node {
     sick: sick::Sick,
     advance: advance::Advance,
     gather: gather::Gather,
+    lock_seen: drain::LockSeen,
     counters: Counters,
 }
 
@@ -82,6 +84,7 @@ impl Node {
             sick: sick::Sick::default(),
             advance: advance::Advance::default(),
             gather: gather::Gather::default(),
+            lock_seen: drain::LockSeen::default(),
             counters: Counters::default(),
         }
     }
@@ -154,6 +157,7 @@ impl Node {
         } else {
             self.steal(me, now, actions);
         }
+        self.say_lock_seen(me, actions);
         self.requeue_lost(me, now, actions);
         let wakes = [
             self.advance_clock(me, now, actions),
@@ -191,7 +195,8 @@ impl Node {
                 }
                 Fact::NotOffered { task, node } if self.is_me(*node) => taken_back.push(*task),
                 Fact::Offered { .. } | Fact::NotOffered { .. } => {}
-                Fact::NodeUp { .. } | Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
+                Fact::NodeUp { .. } | Fact::Locked { .. } | Fact::Unlocked(_) => {}
+                Fact::Reserve(_) | Fact::Clock { .. } => {}
             }
             self.view.apply(fact, now);
             self.hedge.heard(fact);

@@ -8,7 +8,8 @@
 //!   ever hold it) when that has room, and what is left goes in order to the node that it fits best. Under a backlog all nodes are full in each other's
 //!   view, and each fills its own free room from its own share of the window: that, not luck, keeps lost steals rare.
 //!
-//! A task whose owner stays full is overtaken by equal ones until the window is full of such tasks, and by none of a later group.
+//! A task whose owner stays full is overtaken by equal ones until the window is full of such tasks, and by none of a later group. One that somebody has
+//! moved ([`crate::place`]) is a group of its own.
 
 mod assign;
 mod desk;

@@ -104,7 +104,8 @@ impl FromStr for Priority {
 }
 
 /// A task's place by priority and waiting; the lower is sooner. Equal on every node: it comes from what the store says alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Rank(i64);
 
 impl Rank {

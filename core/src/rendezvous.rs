@@ -11,6 +11,13 @@ pub fn weight(subject: Uuid, node: NodeId) -> u64 {
     mix(mix(a ^ c.rotate_left(32)) ^ mix(b.rotate_left(17) ^ d))
 }
 
+/// A number for a name, the same on every node and in every version: FNV-1a (Fowler, Noll and Vo, 1991), and mixed, since names differ in their ends.
+pub fn of_name(name: &str) -> u64 {
+    mix(name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every input bit changes half of the output bits.
 fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);

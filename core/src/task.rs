@@ -5,6 +5,7 @@
 use crate::clock::Tick;
 use crate::gang::Member;
 use crate::id::{AttemptId, NodeId, TaskId};
+use crate::place::Moved;
 use crate::priority::Priority;
 use crate::spec::{TaskSpec, Unknown};
 use crate::time::WallMs;
@@ -172,6 +173,9 @@ pub struct Task {
     /// The priority that somebody has given it since its submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reprioritized: Option<Priority>,
+    /// The place in the queue that somebody has given it since then; a later priority ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
     /// It does not start while it has this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -207,6 +211,7 @@ impl Task {
             request_len,
             attempts: Vec::new(),
             reprioritized: None,
+            moved: None,
             hold: None,
             tick: Tick::default(),
             expected_s: 0,

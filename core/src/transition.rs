@@ -6,6 +6,7 @@
 use crate::clock::Tick;
 use crate::gang::{self, Member, MemberEnd};
 use crate::id::NodeId;
+use crate::place::Moved;
 use crate::priority::Priority;
 use crate::spec::OnNodeLoss;
 use crate::task::{Attempt, Cancel, Exit, Failure, FailureKind, Hold, Task, TaskState};
@@ -39,8 +40,10 @@ pub enum Outcome {
 /// What people may change of a task that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Adjust {
-    /// Its place in the queue: now, or when it comes back there.
+    /// Its place in the queue: now, or when it comes back there. One that was given to it by a move is no more.
     Priority(Priority),
+    /// Its place in the queue, whatever its priority says. Only of a queued task.
+    Move(Moved),
     /// It does not start until it is released. Only of a queued task.
     Hold(Hold),
     /// It may start again.
@@ -203,7 +206,9 @@ fn member_ended(task: &Task, node: NodeId, cancel: Option<Cancel>, end: MemberEn
 fn change(task: &Task, adjust: &Adjust) -> Result<Task, Illegal> {
     let mut next = task.clone();
     match adjust {
-        Adjust::Priority(priority) => next.reprioritized = Some(*priority),
+        Adjust::Priority(priority) => (next.reprioritized, next.moved) = (Some(*priority), None),
+        Adjust::Move(_) if task.state != TaskState::Queued => return Err(Illegal::NotQueued),
+        Adjust::Move(moved) => next.moved = Some(moved.clone()),
         Adjust::Hold(_) if task.state != TaskState::Queued => return Err(Illegal::NotQueued),
         Adjust::Hold(hold) => next.hold = Some(hold.clone()),
         Adjust::Release => next.hold = None,

@@ -11,6 +11,7 @@ use crate::clock::Tick;
 use crate::entry::{NodeEntry, NodeState, OfferEntry, QueueEntry, RunEntry};
 use crate::id::{NodeId, TaskId};
 use crate::lock::{LockEntry, Lockable};
+use crate::reserve::ReserveEntry;
 use crate::shape::{Part, Shape};
 use crate::time::BootMs;
 pub use line::{Able, Line};
@@ -87,6 +88,8 @@ pub enum Fact {
     },
     /// Nobody does any more.
     Unlocked(Lockable),
+    /// How many nodes are kept for people; `None` of none.
+    Reserve(Option<ReserveEntry>),
     /// The cluster's clock.
     Clock {
         /// What it shows.
@@ -101,7 +104,7 @@ pub enum Fact {
 pub struct Snapshot {
     /// That revision.
     pub revision: i64,
-    /// Only `Queued`, `Running`, `Offered`, `NodeUp`, `Locked` and `Clock`.
+    /// Only `Queued`, `Running`, `Offered`, `NodeUp`, `Locked`, `Reserve` and `Clock`.
     pub facts: Vec<Fact>,
 }
 
@@ -138,6 +141,7 @@ pub struct View {
     pub revision: i64,
     clock: (Tick, i64),
     locks: BTreeMap<Lockable, (LockEntry, i64)>,
+    reserve: Option<ReserveEntry>,
     nodes: BTreeMap<NodeId, Peer>,
     queue: queue::Queue,
     /// Create revisions of the queue keys of tasks of several nodes: what offers are guarded by.
@@ -191,6 +195,7 @@ impl View {
             Fact::Unlocked(what) => {
                 self.locks.remove(what);
             }
+            Fact::Reserve(entry) => self.reserve = entry.clone(),
             Fact::Clock { tick, revision } => self.clock = (*tick, *revision),
         }
     }
@@ -226,6 +231,15 @@ impl View {
     /// What keeps this node from taking tasks, if anything does now.
     pub fn lock_on(&self, peer: &Peer) -> Option<&LockEntry> {
         if self.locks.is_empty() { None } else { self.lock(&Lockable::Node(peer.entry.name.clone())) }
+    }
+    /// The revision of the lock that keeps this node from taking tasks, if one does now.
+    pub fn lock_revision_on(&self, peer: &Peer) -> Option<i64> {
+        self.lock_on(peer)?;
+        self.locks.get(&Lockable::Node(peer.entry.name.clone())).map(|(_, revision)| *revision)
+    }
+    /// How many nodes are kept for people, if any are.
+    pub fn reserve(&self) -> Option<&ReserveEntry> {
+        self.reserve.as_ref()
     }
     /// Locks that are over at this time of the cluster, with the revision that wrote each.
     pub fn over_at(&self, at: Tick) -> impl Iterator<Item = (&Lockable, i64)> {
@@ -264,6 +278,18 @@ impl View {
     /// All queued tasks, in no useful order.
     pub fn all_queued(&self) -> impl Iterator<Item = (TaskId, &Queued)> {
         self.queue.tasks.iter().map(|(task, queued)| (*task, queued))
+    }
+    /// The first of those from this place on that somebody has moved.
+    pub fn moved_from(&self, from: Order) -> Option<Order> {
+        self.queue.moved.range(from..).next().copied()
+    }
+    /// The first and the last of the queue, without this task.
+    pub fn ends_without(&self, task: TaskId) -> Option<(Order, Order)> {
+        let others = self.all_queued().filter(|(other, _)| *other != task);
+        others.map(|(other, queued)| queued.order(other)).fold(None, |ends, order| {
+            let (first, last) = ends.unwrap_or((order, order));
+            Some((first.min(order), last.max(order)))
+        })
     }
     /// The revision that created the queue key of a task of several nodes.
     pub fn gang_created(&self, task: TaskId) -> Option<i64> {

@@ -2,13 +2,15 @@
 
 use crate::entry::NodeState;
 use crate::features::{COUNTS, Features, GANGS};
-use crate::id::TaskId;
+use crate::id::{NodeId, TaskId};
 use crate::lock::{LockEntry, Lockable};
 use crate::plan::estimate::{self, Guess};
 use crate::plan::{Plan, Reservation};
+use crate::reserve::{ReserveEntry, kept_for_people};
 use crate::shape::Shape;
 use crate::time::BootMs;
 use crate::view::{Peer, Queued, View};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The answer for a queued task.
@@ -33,22 +35,23 @@ pub fn why(view: &View, plan: &Plan, task: TaskId, now: BootMs) -> Option<Waitin
     let ahead = view.all_queued().filter(|(other, queued)| queued.order(*other) < place).count() as u64;
     let kept = plan.reservation.as_ref();
     let shape = view.shape(queued);
+    let for_people = kept_for_people(view);
+    let against = |(id, peer): (&NodeId, &Peer)| {
+        let has_room = view.free_on(*id).fits(shape.amount_on(peer));
+        let reserve = view.reserve().filter(|_| for_people.contains(id));
+        against(peer, view.lock_on(peer), reserve, shape, has_room)
+    };
     let nodes: Vec<(String, String)> = view
         .nodes()
         .iter()
         .map(|(id, peer)| {
-            let has_room = view.free_on(*id).fits(shape.amount_on(peer));
-            let against = against(peer, view.lock_on(peer), shape, has_room);
             let kept = kept.filter(|kept| kept.nodes.contains(id));
-            (peer.entry.name.clone(), against.unwrap_or_else(|| room(kept, task)))
+            (peer.entry.name.clone(), against((id, peer)).unwrap_or_else(|| room(kept, task)))
         })
         .collect();
-    let ready = view.nodes().iter().filter(|(id, peer)| {
-        let has_room = view.free_on(**id).fits(shape.amount_on(peer));
-        against(peer, view.lock_on(peer), shape, has_room).is_none()
-    });
+    let ready = view.nodes().iter().filter(|live| against(*live).is_none());
     let reserved = kept.filter(|kept| kept.task == task);
-    let (summary, guess) = match summary(view, queued, ahead, now) {
+    let (summary, guess) = match summary(view, queued, &for_people, ahead, now) {
         Some(other_reason) => (other_reason, None),
         None => {
             let guess = estimate::start_of(view, task);
@@ -60,7 +63,13 @@ pub fn why(view: &View, plan: &Plan, task: TaskId, now: BootMs) -> Option<Waitin
 }
 
 /// What keeps a task of this shape from the node; nothing, when it has room.
-fn against(peer: &Peer, lock: Option<&LockEntry>, shape: &Shape, has_room: bool) -> Option<String> {
+fn against(
+    peer: &Peer,
+    lock: Option<&LockEntry>,
+    reserve: Option<&ReserveEntry>,
+    shape: &Shape,
+    has_room: bool,
+) -> Option<String> {
     let entry = &peer.entry;
     let lacks = |part: &crate::shape::Part| entry.offers.lacks(&part.needs).next();
     Some(if let Some(lock) = lock {
@@ -70,6 +79,8 @@ fn against(peer: &Peer, lock: Option<&LockEntry>, shape: &Shape, has_room: bool)
             "" => "draining: takes no tasks".to_owned(),
             reason => format!("takes no tasks: {reason}"),
         }
+    } else if let Some(reserve) = reserve {
+        format!("kept for people: {reserve}")
     } else if !entry.has_root(&shape.root) {
         format!("has no root \"{}\"", shape.root)
     } else if let Some(lack) = shape.parts.iter().map(lacks).min_by_key(Option::is_some).flatten() {
@@ -95,11 +106,22 @@ fn room(kept: Option<&Reservation>, task: TaskId) -> String {
 }
 
 /// Reasons that have nothing to do with room.
-fn summary(view: &View, queued: &Queued, ahead: u64, now: BootMs) -> Option<String> {
+fn summary(
+    view: &View,
+    queued: &Queued,
+    for_people: &BTreeSet<NodeId>,
+    ahead: u64,
+    now: BootMs,
+) -> Option<String> {
     let shape = view.shape(queued);
-    let able = view.nodes().values().filter(|peer| peer.could_hold(shape));
-    let open = able.clone().filter(|peer| view.lock_on(peer).is_none()).count() as u32;
-    let (able, wanted) = (able.count() as u32, shape.nodes());
+    let able = view.nodes().iter().filter(|(_, peer)| peer.could_hold(shape));
+    let closed = if able.clone().any(|(id, _)| for_people.contains(id)) {
+        "locked, drained or kept for people"
+    } else {
+        "locked or drained"
+    };
+    let open = able.clone().filter(|(id, peer)| view.lock_on(peer).is_none() && !for_people.contains(id));
+    let (able, open, wanted) = (able.count() as u32, open.count() as u32, shape.nodes());
     if queued.ripe_at() > now {
         let left = queued.ripe_at().since(now);
         return Some(format!("attempt {} waits {left} ms more after the last one was lost", queued.attempt));
@@ -112,14 +134,14 @@ fn summary(view: &View, queued: &Queued, ahead: u64, now: BootMs) -> Option<Stri
     }
     match (able, open) {
         (0, _) => Some(nobody_holds(view, shape)),
-        (_, 0) => Some("every node that could hold it is locked or drained".to_owned()),
+        (_, 0) => Some(format!("every node that could hold it is {closed}")),
         (able, _) if able < wanted => {
             Some(format!("it takes {wanted} nodes at once, and only {able} live ones could be among them"))
         }
         (_, open) if open < wanted => {
-            let closed = able - open;
+            let shut = able - open;
             Some(format!(
-                "it takes {wanted} nodes at once; of the {able} that could be among them {closed} are locked or drained; {ahead} queued before it"
+                "it takes {wanted} nodes at once; of the {able} that could be among them {shut} are {closed}; {ahead} queued before it"
             ))
         }
         _ => None,

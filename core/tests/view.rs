@@ -10,12 +10,13 @@ use shoal_core::entry::{PartEntry, QueueEntry};
 use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::Lockable;
+use shoal_core::place::Place;
 use shoal_core::plan::{Exclusions, Free, plan};
 use shoal_core::resources::Resources;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, Snapshot, View};
 use std::collections::BTreeMap;
-use support::{cores, lock, node, node_entry, offer_entry, queue_entry, run_entry, task};
+use support::{cores, lock, node, node_entry, offer_entry, queue_entry, reserve, run_entry, task};
 
 const NOW: BootMs = BootMs(1_000);
 
@@ -29,6 +30,7 @@ struct Store {
     nodes: BTreeMap<NodeId, Fact>,
     clock: Option<Fact>,
     locks: BTreeMap<Lockable, Fact>,
+    reserve: Option<Fact>,
 }
 
 impl Store {
@@ -50,6 +52,7 @@ impl Store {
             Fact::Clock { .. } => self.clock = Some(fact.clone()),
             Fact::Locked { what, .. } => drop(self.locks.insert(what.clone(), fact.clone())),
             Fact::Unlocked(what) => drop(self.locks.remove(what)),
+            Fact::Reserve(entry) => self.reserve = entry.as_ref().map(|_| fact.clone()),
         }
     }
     fn snapshot(&self) -> Snapshot {
@@ -60,6 +63,7 @@ impl Store {
             .chain(self.queued.values())
             .chain(running)
             .chain(&self.clock)
+            .chain(&self.reserve)
             .chain(self.locks.values());
         let facts = all.cloned().collect();
         Snapshot { revision: self.revision, facts }
@@ -78,12 +82,14 @@ fn lockable(n: u64) -> Lockable {
 /// Any fact at all, sensible or not: the fold must hold for what a broken peer writes, too.
 fn any_fact() -> impl Strategy<Value = Fact> {
     let ids = (0..8u64, 0..4u64, 1..5u32, 1..4u32);
-    (0..11u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
+    (0..12u8, ids).prop_map(|(kind, (t, n, size, attempt))| match kind {
         0 => {
             let order = (attempt > 1).then_some(7);
             let (held, tick) = (size == 4, Tick(n));
+            let moved =
+                (t == 5).then(|| Place { step: -(n as i32), ..Place::of(&queue_entry(cores(1), 1), 100) });
             let parts = vec![PartEntry { nodes: 2, needs: Features::default() }; usize::from(n == 3)];
-            let entry = QueueEntry { order, held, tick, parts, ..queue_entry(cores(size), attempt) };
+            let entry = QueueEntry { order, held, moved, tick, parts, ..queue_entry(cores(size), attempt) };
             Fact::Queued { task: task(t), entry, created: 100 }
         }
         1 => Fact::NotQueued(task(t)),
@@ -99,6 +105,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             created: 9,
         },
         10 => Fact::NotOffered { task: task(t), node: node(n) },
+        11 => Fact::Reserve((n > 0).then(|| reserve(n as u32, None))),
         7 => Fact::Locked { what: lockable(n), entry: lock(Some(t)), revision: 8 },
         _ => Fact::Unlocked(lockable(n)),
     })

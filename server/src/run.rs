@@ -245,6 +245,7 @@ fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: open.leases_trusted,
         voter: open.member.is_some(),
         unknown: Default::default(),

@@ -82,7 +82,7 @@ impl Hedge {
             // It may have ended with the start that another node made.
             Fact::NotOffered { .. } => {}
             Fact::Queued { .. } | Fact::NotQueued(_) | Fact::NodeUp { .. } => {}
-            Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Clock { .. } => {}
+            Fact::Locked { .. } | Fact::Unlocked(_) | Fact::Reserve(_) | Fact::Clock { .. } => {}
         }
     }
 

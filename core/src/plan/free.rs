@@ -5,7 +5,8 @@ use crate::clock::Tick;
 use crate::entry::NodeState;
 use crate::id::{NodeId, TaskId};
 use crate::lock::Lockable;
-use crate::view::{Peer, View};
+use crate::reserve::kept_for_people;
+use crate::view::View;
 use std::collections::BTreeMap;
 
 /// What is free on each node that takes tasks.
@@ -27,14 +28,15 @@ pub struct Own {
 }
 
 impl Free {
-    /// As the store says. Nodes that are locked or take nothing have no room; none has while the queue is paused.
+    /// As the store says. Nodes that are locked, kept for people or take nothing have no room; none has while the queue is paused.
     pub fn of(view: &View) -> Free {
         let paused = view.lock(&Lockable::Queue).is_some();
-        let room = |(peer, amount): (&Peer, Amount)| {
-            let takes = !paused && peer.entry.state == NodeState::Ready && view.lock_on(peer).is_none();
-            takes.then_some(amount)
-        };
-        Free { rooms: view.rooms().map(room).collect(), own: None }
+        let kept = kept_for_people(view);
+        let rooms = view.nodes().keys().zip(view.rooms()).map(|(node, (peer, amount))| {
+            let is_ready = peer.entry.state == NodeState::Ready && view.lock_on(peer).is_none();
+            (!paused && is_ready && !kept.contains(node)).then_some(amount)
+        });
+        Free { rooms: rooms.collect(), own: None }
     }
 
     /// What is free on this node, if it takes tasks.

@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::{Exclusions, gang, place, reserve};
-use crate::view::{Line, Order};
+use crate::view::{Line, Order, View};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set};
 
@@ -29,6 +29,31 @@ pub(super) type Waiting = (Order, usize);
 /// What is walked, in order: the head of each stream.
 type Heads = BinaryHeap<Reverse<Waiting>>;
 
+/// Which tasks are served together: those of the group of the first, up to the next that somebody has moved. What was moved is served alone, so that
+/// its place holds among equals too.
+struct Together {
+    group: i64,
+    /// The only one, if it was moved.
+    alone: Option<Order>,
+    /// Who comes after all of them, having been moved.
+    before: Option<Order>,
+}
+
+impl Together {
+    fn with(first: Order, view: &View) -> Together {
+        let (alone, before) = match view.moved_from(first) {
+            Some(moved) if moved == first => (Some(first), None),
+            moved => (None, moved),
+        };
+        Together { group: first.rank.group(), alone, before }
+    }
+
+    fn has(&self, order: Order) -> bool {
+        let in_bounds = self.alone.is_none_or(|alone| order == alone);
+        in_bounds && self.before.is_none_or(|before| order < before) && order.rank.group() == self.group
+    }
+}
+
 /// All lines but those of which no live node could ever be a part: what is impossible stops nobody.
 fn streams<'v>(desk: &Desk<'v>) -> Vec<Stream<'v>> {
     let possible = desk.view.lines().filter(|line| !line.able.iter().any(|able| able.places.is_empty()));
@@ -52,10 +77,11 @@ pub(super) fn walk(desk: &mut Desk<'_>, exclude: &Exclusions) {
     let mut gangs_left = GANGS_MAX;
     let crowded = place::is_crowded(desk);
     let mut tried = BTreeSet::new();
-    while let Some(of) = [group(&gangs), group(&singles)].into_iter().flatten().min()
+    while let Some(first) = [first(&gangs), first(&singles)].into_iter().flatten().min()
         && budget > 0
     {
-        while let Some((order, index)) = next_of(&mut gangs, of) {
+        let together = Together::with(first, desk.view);
+        while let Some((order, index)) = next_of(&mut gangs, &together) {
             let stream = &mut streams[index];
             if !stream.full {
                 gangs.extend(stream.rest.next().map(|next| Reverse((*next, index))));
@@ -78,7 +104,7 @@ pub(super) fn walk(desk: &mut Desk<'_>, exclude: &Exclusions) {
         }
         let mut equals = Vec::new();
         while budget > 0
-            && let Some((order, index)) = next_of(&mut singles, of)
+            && let Some((order, index)) = next_of(&mut singles, &together)
         {
             let stream = &mut streams[index];
             let is_excluded = exclude.tasks.contains(&order.task);
@@ -94,14 +120,15 @@ pub(super) fn walk(desk: &mut Desk<'_>, exclude: &Exclusions) {
     }
 }
 
-/// The group of the first.
-fn group(heads: &Heads) -> Option<i64> {
-    heads.peek().map(|Reverse((order, _))| order.rank.group())
+/// The place of the first.
+fn first(heads: &Heads) -> Option<Order> {
+    heads.peek().map(|Reverse((order, _))| *order)
 }
 
-/// Takes the first out, if it is of this group.
-fn next_of(heads: &mut Heads, of: i64) -> Option<Waiting> {
-    if group(heads)? == of { heads.pop().map(|Reverse(waiting)| waiting) } else { None }
+/// Takes the first out, if it is one of these.
+fn next_of(heads: &mut Heads, together: &Together) -> Option<Waiting> {
+    let first = first(heads)?;
+    if together.has(first) { heads.pop().map(|Reverse(waiting)| waiting) } else { None }
 }
 
 /// The tasks of several nodes that somebody keeps room for.

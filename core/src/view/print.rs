@@ -10,6 +10,9 @@ impl fmt::Display for View {
         for (what, lock) in &self.locks {
             writeln!(f, "lock {what:?} {lock:?}")?;
         }
+        if let Some(reserve) = &self.reserve {
+            writeln!(f, "reserve {reserve:?}")?;
+        }
         for (node, peer) in &self.nodes {
             writeln!(f, "node {node} {} {:?}, free {}", peer.created, peer.entry, self.free_on(*node))?;
         }

@@ -253,7 +253,7 @@ impl World {
             Action::Stop { attempt, grace_ms } => self.stop(host, attempt, grace_ms),
             Action::Release(attempt) => self.release(host, attempt),
             // No container of this model survives its kill.
-            Action::Unfit(_) => {}
+            Action::Unfit(_) | Action::LockSeen(_) => {}
             Action::Fence(node) => self.fence(host, node),
             Action::WakeAt(at) => {
                 if at.0 <= self.now {

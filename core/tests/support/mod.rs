@@ -8,6 +8,7 @@ use shoal_core::features::{COUNTS, Features, GANGS};
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::LockEntry;
 use shoal_core::priority::Priority;
+use shoal_core::reserve::ReserveEntry;
 use shoal_core::resources::Resources;
 use shoal_core::spec::{GangEnd, GangPart, Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Cancel, Exit, ExitHow, Task};
@@ -99,6 +100,7 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         version: "0".to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: true,
         voter: false,
         unknown: Unknown::new(),
@@ -117,6 +119,7 @@ pub fn queue_entry(resources: Resources, attempt: u32) -> QueueEntry {
         priority: Priority::NORMAL,
         tick: Tick(0),
         held: false,
+        moved: None,
         parts: Vec::new(),
         counts: Counts::default(),
         exclusive: false,
@@ -143,6 +146,12 @@ pub fn lock(until: Option<u64>) -> LockEntry {
         until: until.map(Tick),
         unknown: Unknown::new(),
     }
+}
+
+/// So many nodes are kept for people.
+pub fn reserve(nodes: u32, label: Option<&str>) -> ReserveEntry {
+    let label = label.map(str::to_owned);
+    ReserveEntry { nodes, label, by: "ann".to_owned(), at: WALL, unknown: Unknown::new() }
 }
 
 pub fn run_entry(resources: Resources, attempt: u32) -> RunEntry {

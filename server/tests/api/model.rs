@@ -146,6 +146,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         version: "0".to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: true,
         voter: true,
         unknown: Unknown::new(),
