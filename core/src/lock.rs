@@ -8,6 +8,7 @@ use crate::spec::Unknown;
 use crate::time::WallMs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use uuid::Uuid;
 
 /// What can be locked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,9 @@ pub struct LockEntry {
     /// Its end by the cluster's clock; without, until somebody ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Tick>,
+    /// The request that took any node, and got this one: asked again, it gets the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Uuid>,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -29,7 +29,7 @@ pub fn task_of(key: &str) -> Option<TaskId> {
     match parsed(key)? {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
         Key::Offered(..) | Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
-        Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
+        Key::Clock | Key::Lock(_) | Key::Reserve | Key::Duration(_) => None,
     }
 }
 
@@ -41,6 +41,7 @@ fn put(kv: &KeyValue) -> Option<Fact> {
         Key::Offered(task, node) => read(kv).map(|entry| Fact::Offered { task, node, entry, created }),
         Key::Node(node) => read(kv).map(|entry| Fact::NodeUp { node, entry, created }),
         Key::Lock(what) => read(kv).map(|entry| Fact::Locked { what, entry, revision: kv.mod_revision }),
+        Key::Reserve => read(kv).map(|entry| Fact::Reserve(Some(entry))),
         Key::Clock => {
             let entry = read::<ClockEntry>(kv)?;
             Some(Fact::Clock { tick: entry.tick, revision: kv.mod_revision })
@@ -57,6 +58,7 @@ fn gone(key: &str) -> Option<Fact> {
         Key::Offered(task, node) => Some(Fact::NotOffered { task, node }),
         Key::Node(node) => Some(Fact::NodeDown(node)),
         Key::Lock(what) => Some(Fact::Unlocked(what)),
+        Key::Reserve => Some(Fact::Reserve(None)),
         // Nobody deletes the clock; who does finds it begun anew at the next list.
         Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock | Key::Duration(_) => None,
     }

@@ -49,6 +49,8 @@ pub struct Keeper {
     pub fenced: watch::Receiver<Option<NodeId>>,
     /// Why this node takes no tasks; empty when it takes them.
     pub unfit: watch::Receiver<String>,
+    /// The lock on this node with which no start is under way any more.
+    pub lock_seen: watch::Receiver<Option<i64>>,
     /// To the node loop.
     pub events: mpsc::Sender<Event>,
     /// Ends it.
@@ -60,8 +62,22 @@ struct Registration {
     page: DeadlinePage,
     /// Whether `saved` is on the disk: one that was full when the node registered may have room by now.
     on_disk: bool,
-    /// The reason for taking no tasks that the entry in the store gives.
-    shown: String,
+    /// The condition that the entry in the store gives.
+    shown: Condition,
+}
+
+/// What of the entry changes while the node lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Condition {
+    /// Why it takes no tasks.
+    reason: String,
+    lock_seen: Option<i64>,
+}
+
+impl Condition {
+    fn of(entry: &NodeEntry) -> Condition {
+        Condition { reason: entry.reason.clone(), lock_seen: entry.lock_seen }
+    }
 }
 
 impl Keeper {
@@ -119,7 +135,7 @@ impl Keeper {
             // The old entry stands; it is good enough until the next start.
             Err(error) => tracing::warn!(%error, "registration not refreshed"),
         }
-        Ok(Some(Registration { saved, page, on_disk: true, shown: entry.reason }))
+        Ok(Some(Registration { saved, page, on_disk: true, shown: Condition::of(&entry) }))
     }
 
     async fn still_registered(&self, saved: &Saved) -> Result<bool, StoreError> {
@@ -141,7 +157,8 @@ impl Keeper {
     fn entry_now(&self) -> NodeEntry {
         let reason = self.unfit.borrow().clone();
         let state = if reason.is_empty() { self.entry.state } else { NodeState::Draining };
-        NodeEntry { state, reason, ..self.entry.clone() }
+        let lock_seen = *self.lock_seen.borrow();
+        NodeEntry { state, reason, lock_seen, ..self.entry.clone() }
     }
 
     /// A new identity. Before it exists, everything that ran under an old one is dead.
@@ -164,7 +181,7 @@ impl Keeper {
                     page.advance_to(self.deadline_after(sent));
                     let saved = Saved::new(&self.identity_path(), node, &self.entry.name, lease.0, created)?;
                     let on_disk = self.keep(&saved)?;
-                    return Ok(Registration { saved, page, on_disk, shown: entry.reason });
+                    return Ok(Registration { saved, page, on_disk, shown: Condition::of(&entry) });
                 }
                 Err(error) => tracing::warn!(%error, "not registered yet"),
             }
@@ -219,14 +236,21 @@ impl Keeper {
     /// Renews until the lease is gone; returns what said so.
     async fn renew_until_lost(&self, registration: &mut Registration) -> &'static str {
         let node = registration.saved.node;
-        let mut fenced = self.fenced.clone();
+        let (mut fenced, mut lock_seen) = (self.fenced.clone(), self.lock_seen.clone());
+        lock_seen.mark_changed();
         let mut ticks = tokio::time::interval(self.ttl / RENEWALS_PER_TTL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let is_due = tokio::select! {
                 biased;
                 _ = fenced.wait_for(|lost| *lost == Some(node)) => return "the node's key vanished from the view",
-                _ = ticks.tick() => {}
+                Ok(()) = lock_seen.changed() => false,
+                _ = ticks.tick() => true,
+            };
+            if !is_due {
+                // Somebody waits for it.
+                self.show_condition(registration).await;
+                continue;
             }
             let sent = boottime_ns();
             failpoint!("server.before_renewal");
@@ -249,11 +273,12 @@ impl Keeper {
     /// Writes into the entry whether the node takes tasks, when that has changed; tried again with the next renewal.
     async fn show_condition(&self, registration: &mut Registration) {
         let entry = self.entry_now();
-        if entry.reason == registration.shown {
+        let condition = Condition::of(&entry);
+        if condition == registration.shown {
             return;
         }
         match self.refresh(&registration.saved, &entry).await {
-            Ok(true) => registration.shown = entry.reason,
+            Ok(true) => registration.shown = condition,
             // The next renewal says what that means.
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the node's condition is not shown yet"),

@@ -76,6 +76,10 @@ pub struct Ports {
     pub ended: mpsc::Sender<AttemptId>,
     /// Why this node takes no tasks; empty when it takes them.
     pub unfit: watch::Sender<String>,
+    /// The lock on this node that the core has seen with no start under way any more.
+    pub lock_seen: watch::Sender<Option<i64>>,
+    /// The revision of the view, told after each change of it: whoever waits for something in the view looks again.
+    pub folded: watch::Sender<i64>,
     /// Whoever follows tasks.
     pub changes: broadcast::Sender<TaskChanged>,
     /// Set when the node is registered and its view complete.

@@ -113,6 +113,8 @@ fn assemble(
     let (identity, identity_seen) = watch::channel(None);
     let (fenced, fenced_seen) = watch::channel(None);
     let (unfit, unfit_seen) = watch::channel(String::new());
+    let (lock_seen, lock_seen_seen) = watch::channel(None);
+    let (folded, folded_seen) = watch::channel(0);
     let (ready, ready_seen) = watch::channel(false);
     let (events, events_inbox) = mpsc::channel(EVENTS_LEN);
     let (said, said_inbox) = mpsc::unbounded_channel();
@@ -132,7 +134,8 @@ fn assemble(
     let durations = start_durations(store.clone(), supervisor);
 
     let (asks_copy, name) = (asks.clone(), config.name.clone());
-    let insight = LoopInsight { asks: asks_copy, identity: identity_seen, name, membership };
+    let insight =
+        LoopInsight { asks: asks_copy, identity: identity_seen, name, membership, folded: folded_seen };
     let insight: Arc<dyn Insight> = Arc::new(insight);
     let images = start_images(config, store.clone(), insight.clone(), runner.clone(), supervisor)?;
     let ports = Ports {
@@ -146,6 +149,8 @@ fn assemble(
         fenced,
         ended,
         unfit,
+        lock_seen,
+        folded,
         changes: changes.clone(),
         ready,
     };
@@ -161,6 +166,7 @@ fn assemble(
         identity,
         fenced: fenced_seen,
         unfit: unfit_seen,
+        lock_seen: lock_seen_seen,
         events,
         stop: stop.clone(),
     };
@@ -201,8 +207,9 @@ fn runner_config(config: &Config, data: &DataDir) -> RunnerConfig {
 
 /// What the node's view is folded from.
 fn follow(store: Arc<dyn Store>) -> Follow {
-    let ranges = [key::statuses(), key::nodes(), key::clock(), key::locks(), key::durations()];
-    Follow::new(store, ranges.to_vec())
+    let policy = [key::locks(), key::reserve()];
+    let ranges = [key::statuses(), key::nodes(), key::clock(), key::durations()].into_iter().chain(policy);
+    Follow::new(store, ranges.collect())
 }
 
 fn start_durations(store: Arc<dyn Store>, supervisor: &mut Supervisor) -> Arc<Durations> {

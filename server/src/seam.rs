@@ -8,9 +8,12 @@ use crate::logs::copies::Copies;
 use async_trait::async_trait;
 use shoal_core::amount::Amount;
 use shoal_core::clock::Tick;
+use shoal_core::drain::Drain;
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::LockEntry;
+use shoal_core::place::Place;
+use shoal_core::reserve::ReserveEntry;
 use shoal_core::task::Task;
 use shoal_core::time::WallMs;
 use shoal_core::transition::{Illegal, Transition};
@@ -18,7 +21,7 @@ pub use shoal_core::why::Waiting;
 use shoal_store::port::{Revision, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The node's present identity.
@@ -83,6 +86,8 @@ pub struct NodeInfo {
     pub running: u32,
     /// The lock that holds on it now.
     pub lock: Option<LockEntry>,
+    /// It takes no tasks because it is kept for people.
+    pub is_kept: bool,
 }
 
 /// Questions that the node loop answers from its view.
@@ -100,6 +105,22 @@ pub trait Insight: Send + Sync {
     async fn tick(&self) -> Option<Tick>;
     /// The lock that pauses the queue now.
     async fn pause(&self) -> Option<LockEntry>;
+    /// How many nodes are kept for people, if any are.
+    async fn reserve(&self) -> Option<ReserveEntry> {
+        None
+    }
+    /// How far a locked node is from being empty.
+    async fn drain(&self, _node: &str) -> Drain {
+        Drain::Open
+    }
+    /// Where the first and the last task of the queue stand, this one left out.
+    async fn ends_of_queue(&self, _without: TaskId) -> Option<(Place, Place)> {
+        None
+    }
+    /// The revision of the view; changes with the view.
+    fn folded(&self) -> watch::Receiver<Revision> {
+        watch::channel(0).1
+    }
     /// How many tasks wait.
     async fn queue_len(&self) -> u64;
     /// How many tasks run.

@@ -304,6 +304,7 @@ impl Insight for Nodes {
             version: String::new(),
             state: NodeState::Ready,
             reason: String::new(),
+            lock_seen: None,
             leases_trusted: true,
             voter: false,
             unknown: Default::default(),
@@ -314,6 +315,7 @@ impl Insight for Nodes {
             free: resources.into(),
             running: 0,
             lock: None,
+            is_kept: false,
         };
         self.all.iter().map(info).collect()
     }

@@ -27,6 +27,7 @@ const CLOCK: &str = "/clock";
 const LOCK: &str = "/lock/";
 const LOCK_NODE: &str = "/lock/node/";
 const LOCK_QUEUE: &str = "/lock/queue";
+const RESERVE: &str = "/policy/reserve";
 const DURATION: &str = "/duration/";
 /// A node's name has so many bytes at most (`shoald --name`).
 pub const NODE_NAME_BYTES_MAX: usize = 64;
@@ -102,6 +103,8 @@ pub enum Key {
     Clock,
     /// `/lock/node/NAME`, `/lock/queue`: somebody keeps it from taking tasks.
     Lock(Lockable),
+    /// `/policy/reserve`: so many nodes are kept for people.
+    Reserve,
     /// `/duration/NAME`: how long tasks of this name take. The name is not empty.
     Duration(String),
 }
@@ -136,7 +139,8 @@ impl Key {
         match self {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) => Some(*task),
             Key::Offered(task, _) | Key::Ended(_, _, task) => Some(*task),
-            Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) | Key::Duration(_) => None,
+            Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
+            Key::Reserve | Key::Duration(_) => None,
         }
     }
 
@@ -166,6 +170,9 @@ fn parse(text: &str) -> Result<Key, &'static str> {
     if let Some(name) = text.strip_prefix(DURATION) {
         let name = unescaped(name).filter(|name| !name.is_empty());
         return name.map(Key::Duration).ok_or("not an escaped name");
+    }
+    if text == RESERVE {
+        return Ok(Key::Reserve);
     }
     if text == CLOCK {
         return Ok(Key::Clock);
@@ -228,6 +235,7 @@ impl fmt::Display for Key {
             Key::Clock => f.write_str(CLOCK),
             Key::Lock(Lockable::Queue) => f.write_str(LOCK_QUEUE),
             Key::Lock(Lockable::Node(name)) => write!(f, "{LOCK_NODE}{name}"),
+            Key::Reserve => f.write_str(RESERVE),
             Key::Duration(name) => write!(f, "{DURATION}{}", Escaped(name)),
         }
     }
@@ -295,6 +303,11 @@ pub fn locks() -> KeyRange {
     KeyRange::prefix(LOCK)
 }
 
+/// How many nodes are kept for people, which is one key.
+pub fn reserve() -> KeyRange {
+    KeyRange { start: RESERVE.to_owned(), end: format!("{RESERVE}\0") }
+}
+
 /// All that was learned of durations.
 pub fn durations() -> KeyRange {
     KeyRange::prefix(DURATION)
@@ -308,7 +321,7 @@ mod tests {
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
         let name = ".{1,40}";
-        (0..11u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
+        (0..12u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
             |(which, a, b, kind, epoch, name)| match which {
                 0 => Key::Task(TaskId(a)),
                 1 => Key::Queued(TaskId(a)),
@@ -320,6 +333,7 @@ mod tests {
                 7 => Key::Lock(Lockable::Node(format!("n{}", a.simple()))),
                 8 => Key::Duration(name),
                 9 => Key::Offered(TaskId(a), NodeId(b)),
+                10 => Key::Reserve,
                 _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
             },
         )
@@ -339,6 +353,7 @@ mod tests {
             prop_assert_eq!(images().contains(&text), matches!(key, Key::Image(_)));
             prop_assert_eq!(clock().contains(&text), key == Key::Clock);
             prop_assert_eq!(locks().contains(&text), matches!(key, Key::Lock(_)));
+            prop_assert_eq!(reserve().contains(&text), key == Key::Reserve);
             prop_assert_eq!(durations().contains(&text), matches!(key, Key::Duration(_)));
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
@@ -388,6 +403,8 @@ mod tests {
             "/lock/node/".to_owned(),
             "/lock/node/a/b".to_owned(),
             format!("/lock/node/{}", "n".repeat(65)),
+            "/policy/".to_owned(),
+            "/policy/reserve/".to_owned(),
             "/duration/".to_owned(),
             "/duration/a%2Fb".to_owned(),
             "/duration/a%2".to_owned(),

@@ -11,6 +11,7 @@ use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry, StatusEntry};
 use shoal_core::image::ImageEntry;
 use shoal_core::lock::LockEntry;
+use shoal_core::reserve::ReserveEntry;
 use shoal_core::spec::Unknown;
 use shoal_core::task::Task;
 
@@ -89,6 +90,7 @@ record!(NodeEntry, "node entry");
 record!(ImageEntry, "image entry");
 record!(ClockEntry, "clock");
 record!(LockEntry, "lock");
+record!(ReserveEntry, "reserve");
 record!(DurationEntry, "duration");
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::lock::{LockEntry, Lockable};
+use shoal_core::reserve::ReserveEntry;
 use shoal_core::task::Task;
 use shoal_store::key::{self, EndKind, Epoch, Key};
 use shoal_store::port::{KeyRange, KeyValue};
@@ -52,6 +53,7 @@ fn the_table_names_every_key_and_no_other() {
         Key::Clock,
         Key::Lock(Lockable::Queue),
         Key::Lock(Lockable::Node("n1".to_owned())),
+        Key::Reserve,
         Key::Duration("n1".to_owned()),
     ];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
@@ -78,6 +80,7 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Image(_) => reads_back::<ImageEntry>(line, value),
                 Key::Clock => reads_back::<ClockEntry>(line, value),
                 Key::Lock(_) => reads_back::<LockEntry>(line, value),
+                Key::Reserve => reads_back::<ReserveEntry>(line, value),
                 Key::Duration(_) => reads_back::<DurationEntry>(line, value),
             }
         }

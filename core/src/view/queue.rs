@@ -29,6 +29,14 @@ pub struct Order {
     pub task: TaskId,
 }
 
+impl Order {
+    /// Where it stands.
+    pub fn place(self) -> Place {
+        let Order { rank, revision, seq, step, task: _ } = self;
+        Place { rank, revision, seq, step }
+    }
+}
+
 /// A queued task.
 #[derive(Clone, Debug)]
 pub struct Queued {

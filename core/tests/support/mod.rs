@@ -144,6 +144,7 @@ pub fn lock(until: Option<u64>) -> LockEntry {
         reason: "a new disk".to_owned(),
         at: WALL,
         until: until.map(Tick),
+        request: None,
         unknown: Unknown::new(),
     }
 }

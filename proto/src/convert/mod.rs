@@ -5,6 +5,7 @@ pub mod access;
 pub mod check;
 pub mod gang;
 pub mod limits;
+pub mod people;
 pub mod priority;
 pub mod spec;
 pub mod task;

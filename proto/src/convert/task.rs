@@ -1,6 +1,7 @@
 //! Tasks, their states and nodes, for the wire.
 
 use super::gang::counts_to_wire;
+use super::people::moved_to_wire;
 use super::spec::{resources_to_wire, spec_to_wire};
 use crate::v1;
 use shoal_core::amount::Amount;
@@ -26,6 +27,7 @@ pub fn task_to_wire(task: &Task, revision: i64) -> v1::Task {
         expected_ms: u64::from(task.expected_s) * 1_000,
         expected_from: task.expected_from,
         hold: task.hold.as_ref().map(hold_to_wire),
+        moved: task.moved.as_ref().map(moved_to_wire),
         ..v1::Task::default()
     };
     match &task.state {
@@ -55,7 +57,7 @@ pub fn node_to_wire(
     entry: &NodeEntry,
     free: &Amount,
     running: u32,
-    lock: Option<v1::LockInfo>,
+    (lock, kept): (Option<v1::LockInfo>, bool),
 ) -> v1::Node {
     v1::Node {
         id: id.to_string(),
@@ -71,6 +73,7 @@ pub fn node_to_wire(
         },
         reason: entry.reason.clone(),
         lock,
+        kept,
         running,
         voter: entry.voter,
         offers: entry.offers.has.iter().cloned().collect(),

@@ -85,8 +85,8 @@ pub enum ApiError {
         /// Its state.
         state: v1::State,
     },
-    /// Only what waits can be held.
-    #[error("task {task} runs: only a task that waits can be held")]
+    /// Only what waits can be held, or moved, or have another moved to it.
+    #[error("task {task} runs: only tasks that wait can be held or moved")]
     NotQueued {
         /// The task.
         task: TaskId,
@@ -106,6 +106,22 @@ pub enum ApiError {
         node: String,
         /// Who and why.
         lock: Box<LockEntry>,
+    },
+    /// Nothing keeps it from taking tasks.
+    #[error("node {node} is not locked: it takes tasks")]
+    NotLocked {
+        /// Its name.
+        node: String,
+    },
+    /// Fewer nodes could be locked than were asked for; none is.
+    #[error("{}", not_enough_message(*.wanted, *.free, label.as_deref()))]
+    NotEnoughNodes {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there are.
+        free: usize,
+        /// Which they must have.
+        label: Option<String>,
     },
     /// The revision of a page token has been compacted away.
     #[error("page_token is too old, its revision is gone: list again from the first page")]
@@ -176,6 +192,8 @@ impl ApiError {
             | ApiError::Ended { .. }
             | ApiError::NotQueued { .. }
             | ApiError::LockedByOther { .. }
+            | ApiError::NotLocked { .. }
+            | ApiError::NotEnoughNodes { .. }
             | ApiError::NotStarted { .. } => Code::FailedPrecondition,
             ApiError::QueueFull { .. } | ApiError::Busy { .. } | ApiError::StoreFull => {
                 Code::ResourceExhausted
@@ -207,6 +225,8 @@ impl ApiError {
             ApiError::NotQueued { .. } => "TASK_NOT_QUEUED",
             ApiError::NoNode { .. } => "NO_SUCH_NODE",
             ApiError::LockedByOther { .. } => "NODE_LOCKED",
+            ApiError::NotLocked { .. } => "NODE_NOT_LOCKED",
+            ApiError::NotEnoughNodes { .. } => "NOT_ENOUGH_NODES",
             ApiError::PageTokenStale => "PAGE_TOKEN_STALE",
             ApiError::WatchLagged => "WATCH_LAGGED",
             ApiError::NotStarted { .. } => "NOT_STARTED",
@@ -247,6 +267,12 @@ fn cannot_run_message(violations: &[PreconditionViolation]) -> String {
     let first =
         violations.first().map(|violation| format!("{}: {}", violation.subject, violation.description));
     with_rest(first, violations.len())
+}
+
+fn not_enough_message(wanted: usize, free: usize, label: Option<&str>) -> String {
+    let nodes = if free == 1 { "node" } else { "nodes" };
+    let with = label.map(|label| format!(" with label {label}")).unwrap_or_default();
+    format!("{free} {nodes}{with} could be locked, not {wanted}: the others are locked, drained or not ready")
 }
 
 fn with_rest(first: Option<String>, count: usize) -> String {

@@ -65,7 +65,7 @@ pub async fn resume_queue(service: &Service) -> Result<v1::ResumeQueueResponse, 
 }
 
 /// How long it is to last; `None` until somebody ends it.
-fn check(by: &str, reason: &str, for_ms: u64) -> Result<Option<u64>, ApiError> {
+pub(super) fn check(by: &str, reason: &str, for_ms: u64) -> Result<Option<u64>, ApiError> {
     let mut check = Check::new();
     check.line("by", by, limits::USER_CHARS_MAX);
     check.line("reason", reason, limits::REASON_CHARS_MAX);
@@ -92,6 +92,7 @@ async fn write(
         reason,
         at: (service.api.wall)(),
         until: for_ms.map(|ms| LockEntry::end_after(now, ms)),
+        request: None,
         unknown: Unknown::new(),
     });
     let key = Key::Lock(what.clone());

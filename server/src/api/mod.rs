@@ -6,6 +6,7 @@ pub mod adjust;
 pub mod cancel;
 pub mod connection;
 pub mod create;
+pub mod drained;
 pub mod error;
 pub mod fit;
 pub mod get;
@@ -15,10 +16,13 @@ pub mod list_newest;
 pub mod list_source;
 pub mod listen;
 pub mod lock;
+pub mod lock_any;
 pub mod log;
+pub mod move_task;
 pub mod nodes;
 pub mod page_token;
 pub mod records;
+pub mod reserve;
 pub mod resolve;
 pub mod serve;
 pub mod status;
@@ -115,6 +119,12 @@ impl Shoal for Rpc {
     async fn release(&self, r: Request<v1::ReleaseRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
         Ok(Response::new(adjust::release(&self.0, r.into_inner()).await?))
     }
+    async fn move_task(
+        &self,
+        r: Request<v1::MoveTaskRequest>,
+    ) -> Result<Response<v1::MoveTaskResponse>, Status> {
+        Ok(Response::new(move_task::move_task(&self.0, r.into_inner()).await?))
+    }
     async fn log(&self, r: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
         Ok(Response::new(log::log(self.0.clone(), r.into_inner()).await?))
     }
@@ -135,6 +145,24 @@ impl Shoal for Rpc {
         r: Request<v1::UnlockNodeRequest>,
     ) -> Result<Response<v1::UnlockNodeResponse>, Status> {
         Ok(Response::new(lock::unlock_node(&self.0, r.into_inner()).await?))
+    }
+    async fn lock_any(
+        &self,
+        r: Request<v1::LockAnyRequest>,
+    ) -> Result<Response<v1::LockAnyResponse>, Status> {
+        Ok(Response::new(lock_any::lock_any(&self.0, r.into_inner()).await?))
+    }
+    async fn wait_drained(
+        &self,
+        r: Request<v1::WaitDrainedRequest>,
+    ) -> Result<Response<v1::WaitDrainedResponse>, Status> {
+        Ok(Response::new(drained::wait_drained(&self.0, r.into_inner()).await?))
+    }
+    async fn reserve(
+        &self,
+        r: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveResponse>, Status> {
+        Ok(Response::new(reserve::reserve(&self.0, r.into_inner()).await?))
     }
     async fn pause_queue(
         &self,

@@ -11,7 +11,7 @@ pub async fn nodes(service: &Service) -> v1::NodesResponse {
     let now = service.api.insight.tick().await.unwrap_or_default();
     let wire = nodes.iter().map(|node| {
         let lock = node.lock.as_ref().map(|lock| lock_to_wire(lock, now));
-        node_to_wire(node.id, &node.entry, &node.free, node.running, lock)
+        node_to_wire(node.id, &node.entry, &node.free, node.running, (lock, node.is_kept))
     });
     v1::NodesResponse { nodes: wire.collect() }
 }

@@ -3,6 +3,7 @@
 use super::Service;
 use super::error::ApiError;
 use futures::future::try_join3;
+use shoal_proto::convert::people::reserve_to_wire;
 use shoal_proto::convert::task::lock_to_wire;
 use shoal_proto::v1;
 use shoal_store::key::{self, EndKind};
@@ -28,6 +29,7 @@ pub async fn status(service: &Service) -> Result<v1::StatusResponse, ApiError> {
     let now = insight.tick().await.unwrap_or_default();
     Ok(v1::StatusResponse {
         pause: insight.pause().await.map(|lock| lock_to_wire(&lock, now)),
+        reserve: insight.reserve().await.as_ref().map(reserve_to_wire),
         queued: insight.queue_len().await,
         running: insight.running_len().await,
         complete,

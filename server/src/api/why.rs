@@ -28,6 +28,9 @@ pub async fn why(service: &Service, request: v1::WhyRequest) -> Result<v1::WhyRe
     match service.api.insight.why(task.id).await {
         Some(waiting) => {
             answer.summary = waiting.summary;
+            if let Some(moved) = &task.moved {
+                answer.summary.push_str(&format!("; {} has moved it {}", moved.by, moved.to));
+            }
             answer.ahead = waiting.ahead;
             answer.start_in_ms = waiting.latest_s.map(|seconds| seconds.saturating_mul(1_000));
             answer.probably_in_ms = waiting.guess.map(|guess| guess.seconds.saturating_mul(1_000));

@@ -96,6 +96,7 @@ impl NodeLoop {
                 }
                 self.ports.unfit.send_replace(reason);
             }
+            Action::LockSeen(lock) => drop(self.ports.lock_seen.send_replace(Some(lock))),
             Action::WakeAt(at) => self.wake = Some(at),
         }
         Ok(())
@@ -209,6 +210,7 @@ impl NodeLoop {
             FollowItem::Progress(_) => {}
             FollowItem::Interrupted(why) => tracing::warn!(why, "view is interrupted"),
         }
+        self.ports.folded.send_replace(self.node.view().revision);
     }
 
     /// Of several members all but the last end without any status key of the task being written: what was deleted says that its record changed.

@@ -6,10 +6,13 @@ use crate::membership::Membership;
 use crate::seam::{Identity, Insight, NodeInfo, Waiting};
 use async_trait::async_trait;
 use shoal_core::clock::Tick;
+use shoal_core::drain::{self, Drain};
 use shoal_core::entry::NodeEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::node::Node;
+use shoal_core::place::Place;
+use shoal_core::reserve::{ReserveEntry, kept_for_people};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the loop remembers beside the core.
@@ -34,6 +37,8 @@ pub struct LoopInsight {
     pub name: String,
     /// The store's members.
     pub membership: Membership,
+    /// The revision of the view.
+    pub folded: watch::Receiver<i64>,
 }
 
 impl LoopInsight {
@@ -58,12 +63,14 @@ impl Insight for LoopInsight {
     async fn nodes(&self) -> Vec<NodeInfo> {
         self.ask(|node, _| {
             let view = node.view();
+            let kept = kept_for_people(view);
             let info = |(id, peer): (&NodeId, &shoal_core::view::Peer)| NodeInfo {
                 id: *id,
                 entry: peer.entry.clone(),
                 free: view.free_on(*id),
                 running: view.running_len(*id) as u32,
                 lock: view.lock_on(peer).cloned(),
+                is_kept: kept.contains(id),
             };
             view.nodes().iter().map(info).collect()
         })
@@ -88,6 +95,24 @@ impl Insight for LoopInsight {
 
     async fn pause(&self) -> Option<LockEntry> {
         self.ask(|node, _| node.view().lock(&Lockable::Queue).cloned()).await
+    }
+
+    async fn reserve(&self) -> Option<ReserveEntry> {
+        self.ask(|node, _| node.view().reserve().cloned()).await
+    }
+
+    async fn drain(&self, node: &str) -> Drain {
+        let name = node.to_owned();
+        self.ask(move |node, _| Some(drain::of(node.view(), &name))).await.unwrap_or(Drain::Open)
+    }
+
+    async fn ends_of_queue(&self, without: TaskId) -> Option<(Place, Place)> {
+        let ends = self.ask(move |node, _| node.view().ends_without(without)).await;
+        ends.map(|(first, last)| (first.place(), last.place()))
+    }
+
+    fn folded(&self) -> watch::Receiver<i64> {
+        self.folded.clone()
     }
 
     async fn queue_len(&self) -> u64 {

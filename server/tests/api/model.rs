@@ -151,7 +151,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         voter: true,
         unknown: Unknown::new(),
     };
-    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources.into(), running: 0, lock: None }
+    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources.into(), running: 0, lock: None, is_kept: false }
 }
 
 /// Tells of changes of the status keys, as the real node's watch does.

@@ -124,6 +124,8 @@ impl World {
             fenced,
             ended: mpsc::channel(1).0,
             unfit,
+            lock_seen: watch::channel(None).0,
+            folded: watch::channel(0).0,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
         };
@@ -141,6 +143,7 @@ impl World {
             identity,
             fenced: fenced_seen,
             unfit: unfit_seen,
+            lock_seen: watch::channel(None).1,
             events,
             stop: stop.clone(),
         };
@@ -313,6 +316,7 @@ fn entry(config: &Config) -> NodeEntry {
         version: "test".to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

@@ -159,6 +159,7 @@ async fn register(store: &dyn Store, name: &str) -> Result<(NodeId, Revision)> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

@@ -111,6 +111,7 @@ impl SimNode {
             identity,
             fenced: fenced_seen,
             unfit: unfit_seen,
+            lock_seen: watch::channel(None).1,
             events,
             stop: stop.clone(),
         };
@@ -140,6 +141,8 @@ impl SimNode {
             fenced,
             ended: mpsc::channel(1).0,
             unfit,
+            lock_seen: watch::channel(None).0,
+            folded: watch::channel(0).0,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
         };
@@ -218,6 +221,7 @@ fn entry(setup: &Setup) -> NodeEntry {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: NodeState::Ready,
         reason: String::new(),
+        lock_seen: None,
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

@@ -24,7 +24,11 @@ impl ApiError {
             ApiError::NotQueued { task } => {
                 vec![("task", task.to_string()), ("state", "running".to_owned())]
             }
+            ApiError::NotEnoughNodes { wanted, free, .. } => {
+                vec![("wanted", wanted.to_string()), ("free", free.to_string())]
+            }
             ApiError::LogGone { node, .. }
+            | ApiError::NotLocked { node }
             | ApiError::LogUnreachable { node, .. }
             | ApiError::NoNode { node, .. } => {
                 vec![("node", node.clone())]
@@ -67,6 +71,12 @@ impl ApiError {
             }
             ApiError::LockedByOther { node, lock } => {
                 details.add_precondition_failure_violation("LOCK", node.clone(), lock.to_string());
+            }
+            ApiError::NotLocked { node } => {
+                details.add_precondition_failure_violation("LOCK", node.clone(), "not locked");
+            }
+            ApiError::NotEnoughNodes { free, .. } => {
+                details.add_precondition_failure_violation("NODES", "nodes", format!("{free} can be locked"));
             }
             ApiError::NotQueued { task } => {
                 let running = "running";
