@@ -18,6 +18,7 @@ pub mod images;
 pub mod log;
 pub mod output;
 pub mod pages;
+pub mod people;
 pub mod selector;
 pub mod submit;
 pub mod taskfile;

@@ -122,9 +122,13 @@ async fn one(client: Client, user: String, selector: Selector) -> Result<Vec<Str
         Selector::Last => return latest(&client, of_states(&[])).await,
         Selector::Mine => client.tasks(of_states(&[State::Queued, State::Running])),
         Selector::Running => client.tasks(of_states(&[State::Running])),
-        Selector::Queued => client.tasks(of_states(&[State::Queued])),
+        // In the order in which they came: who moves them means them so.
+        Selector::Queued => {
+            client.tasks(v1::ListRequest { newest_first: false, ..of_states(&[State::Queued]) })
+        }
         Selector::Held => {
-            let queued = client.tasks(of_states(&[State::Queued]));
+            let queued = v1::ListRequest { newest_first: false, ..of_states(&[State::Queued]) };
+            let queued = client.tasks(queued);
             queued.try_filter(|task| std::future::ready(task.hold.is_some())).boxed()
         }
         Selector::Failed => {

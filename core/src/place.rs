@@ -19,10 +19,13 @@ pub struct Place {
     pub revision: i64,
     /// Position inside the request.
     pub seq: u32,
-    /// How many steps before (below 0) or behind the task whose place this is otherwise; 0 of all that nobody has moved.
+    /// How far before (below 0) or behind the task whose place this is otherwise; 0 of all that nobody has moved.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub step: i32,
 }
+
+/// Between a place and the one that is next to it, so that others find room between them later.
+const STRIDE: i32 = 1 << 16;
 
 fn is_zero(step: &i32) -> bool {
     *step == 0
@@ -43,15 +46,43 @@ impl Place {
         entry.moved.unwrap_or_else(natural)
     }
 
-    /// The place right before it. (Of two tasks that were moved there one after the other, without either knowing of the other, their ids say who is first.)
-    pub fn before(self) -> Place {
-        Place { step: self.step.saturating_sub(1), ..self }
+    /// The place right before it, where `others` are the steps of those that were moved to the same place already. (Where there is no room left, after sixteen
+    /// moves into the same gap, or between two who did not know of each other, ids say who is first.)
+    pub fn before(self, others: &[i32]) -> Place {
+        let below = self.occupied(others).filter(|step| *step < self.step).max();
+        Place {
+            step: below.map_or(self.step.saturating_sub(STRIDE), |below| {
+                below.saturating_add(half(below, self.step))
+            }),
+            ..self
+        }
     }
 
     /// The place right behind it.
-    pub fn after(self) -> Place {
-        Place { step: self.step.saturating_add(1), ..self }
+    pub fn behind(self, others: &[i32]) -> Place {
+        let above = self.occupied(others).filter(|step| *step > self.step).min();
+        Place {
+            step: above.map_or(self.step.saturating_add(STRIDE), |above| {
+                above.saturating_sub(half(self.step, above))
+            }),
+            ..self
+        }
     }
+
+    /// Nobody is between whose place it is otherwise and who was moved there.
+    fn occupied(self, others: &[i32]) -> impl Iterator<Item = i32> {
+        others.iter().copied().chain([0])
+    }
+
+    /// Whether both are the place of the same task, or steps from it.
+    pub fn is_beside(self, other: Place) -> bool {
+        Place { step: 0, ..self } == Place { step: 0, ..other }
+    }
+}
+
+/// Half of the gap, rounded down: where there is none left, one is at the far end of it, on the right side of the other still.
+fn half(low: i32, high: i32) -> i32 {
+    ((i64::from(high) - i64::from(low)) / 2) as i32
 }
 
 /// That somebody has moved a task, in its record.
@@ -79,11 +110,33 @@ mod tests {
         };
         let at = place(7, 5, 3);
         for other in [place(6, 9, 9), place(7, 4, 9), place(7, 5, 2)] {
-            assert!(other < at.before() && at.before() < at && at < at.after());
+            assert!(other < at.before(&[]) && at.before(&[]) < at && at < at.behind(&[]));
         }
         for other in [place(7, 5, 4), place(7, 6, 0), place(8, 0, 0)] {
-            assert!(at.after() < other);
+            assert!(at.behind(&[]) < other);
         }
-        assert!(at.before().before() < at.before());
+    }
+
+    #[test]
+    fn what_is_moved_next_to_another_is_next_to_it_whoever_was_moved_there_before() {
+        let at = Place { rank: Rank::default(), revision: 5, seq: 3, step: 0 };
+        let mut order = vec![at];
+        let steps = |order: &[Place]| order.iter().map(|place| place.step).collect::<Vec<_>>();
+        for (index, before) in
+            [(0, true), (0, true), (1, true), (1, false), (4, false), (4, true), (0, false)]
+        {
+            let to = order[index];
+            let new = if before { to.before(&steps(&order)) } else { to.behind(&steps(&order)) };
+            order.insert(index + usize::from(!before), new);
+            assert!(order.is_sorted_by(|one, other| one < other), "{order:?}");
+        }
+        // So many find room in one gap; then it is no more than the right side.
+        let mut low = at.before(&[]);
+        for _ in 0..16 {
+            let next = low.behind(&[]);
+            assert!(low < next && next < at);
+            low = next;
+        }
+        assert!(low.behind(&[]) > low && low.behind(&[low.step]) <= at);
     }
 }

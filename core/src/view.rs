@@ -11,6 +11,7 @@ use crate::clock::Tick;
 use crate::entry::{NodeEntry, NodeState, OfferEntry, QueueEntry, RunEntry};
 use crate::id::{NodeId, TaskId};
 use crate::lock::{LockEntry, Lockable};
+use crate::place::Place;
 use crate::reserve::ReserveEntry;
 use crate::shape::{Part, Shape};
 use crate::time::BootMs;
@@ -282,6 +283,11 @@ impl View {
     /// The first of those from this place on that somebody has moved.
     pub fn moved_from(&self, from: Order) -> Option<Order> {
         self.queue.moved.range(from..).next().copied()
+    }
+    /// How far from this place those stand that somebody has moved to it, this one left out.
+    pub fn steps_beside(&self, place: Place, without: TaskId) -> Vec<i32> {
+        let moved = self.queue.moved.iter().filter(|order| order.task != without);
+        moved.filter(|order| order.place().is_beside(place)).map(|order| order.step).collect()
     }
     /// The first and the last of the queue, without this task.
     pub fn ends_without(&self, task: TaskId) -> Option<(Order, Order)> {

@@ -56,7 +56,7 @@ fn starts_on(view: &View, n: u64) -> Vec<TaskId> {
 #[test]
 fn what_is_moved_before_an_equal_is_next_on_whichever_node_comes_free() {
     let plain = || (0..60).map(|n| waiting(n, entry(500, 0)));
-    let first = place(0, &entry(500, 0)).before();
+    let first = place(0, &entry(500, 0)).before(&[]);
     let moved = waiting(59, QueueEntry { moved: Some(first), ..entry(500, 0) });
     let ups = || (1..=8).map(|n| node_up(n, cores(1)));
     let view = view_of(plain().chain(ups()).chain([moved]));
@@ -71,7 +71,7 @@ fn what_is_moved_before_an_equal_is_next_on_whichever_node_comes_free() {
 #[test]
 fn a_place_before_an_urgent_task_is_in_the_urgent_class() {
     let urgent = entry(950, 5);
-    let moved = QueueEntry { moved: Some(place(1, &urgent).before()), ..entry(1, 9) };
+    let moved = QueueEntry { moved: Some(place(1, &urgent).before(&[])), ..entry(1, 9) };
     let view =
         view_of([waiting(1, urgent), waiting(2, entry(899, 0)), waiting(3, moved), node_up(1, cores(1))]);
     assert_eq!(order(&view), [task(3), task(1), task(2)]);
@@ -80,7 +80,7 @@ fn a_place_before_an_urgent_task_is_in_the_urgent_class() {
 
 #[test]
 fn a_held_task_can_be_moved_and_stops_nobody() {
-    let first = place(0, &entry(500, 0)).before();
+    let first = place(0, &entry(500, 0)).before(&[]);
     let held = QueueEntry { moved: Some(first), held: true, ..entry(500, 0) };
     let view = view_of([waiting(0, entry(500, 0)), waiting(1, held), node_up(1, cores(1))]);
     assert_eq!(order(&view), [task(1), task(0)]);
@@ -91,7 +91,7 @@ fn a_held_task_can_be_moved_and_stops_nobody() {
 fn a_later_priority_ends_a_move_and_only_what_waits_is_moved() {
     let to = |place| Adjust::Move(Moved { place, by: "ann".to_owned(), to: "first".to_owned(), at: WALL });
     let after = |task: &Task, adjust| apply(task, &Transition::Adjust(adjust), WALL);
-    let first = place(7, &entry(500, 0)).before();
+    let first = place(7, &entry(500, 0)).before(&[]);
     let moved = after(&queued_task(1), to(first)).unwrap();
     let StatusEntry::Queued(entry) = StatusEntry::of(&moved, Some(5)) else { panic!("it is queued") };
     assert_eq!(entry.moved, Some(first));
@@ -119,14 +119,16 @@ proptest! {
             let (which, other) = (which.index(entries.len()), other.index(entries.len()));
             if which == other { continue; }
             let at = place(other as u64, &entries[other]);
-            entries[which].moved = Some(if before { at.before() } else { at.after() });
+            let steps = view.steps_beside(at, task(which as u64));
+            entries[which].moved = Some(if before { at.before(&steps) } else { at.behind(&steps) });
             let was = order(&view);
             view.apply(&waiting(which as u64, entries[which].clone()), BootMs(1));
             let is = order(&view);
             let rest = |order: &[TaskId]| order.iter().copied().filter(|t| *t != task(which as u64)).collect::<Vec<_>>();
             prop_assert_eq!(rest(&was), rest(&is));
             let at = |n: usize| is.iter().position(|t| *t == task(n as u64)).unwrap();
-            prop_assert_eq!(at(which) < at(other), before);
+            // Right there: nothing is between them.
+            prop_assert_eq!(at(which) + usize::from(before), at(other) + usize::from(!before));
         }
         let mut other = View::default();
         other.reset(&Snapshot { revision: 1, facts: facts(&entries) }, BootMs(9));

@@ -117,6 +117,10 @@ pub trait Insight: Send + Sync {
     async fn ends_of_queue(&self, _without: TaskId) -> Option<(Place, Place)> {
         None
     }
+    /// How far from this place those stand that somebody has moved to it, this one left out.
+    async fn steps_beside(&self, _place: Place, _without: TaskId) -> Vec<i32> {
+        Vec::new()
+    }
     /// The revision of the view; changes with the view.
     fn folded(&self) -> watch::Receiver<Revision> {
         watch::channel(0).1

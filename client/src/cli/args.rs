@@ -86,6 +86,8 @@ pub enum Command {
     Cancel(cmd::cancel::CancelArgs),
     /// Change how tasks wait: their priority
     Edit(cmd::edit::EditArgs),
+    /// Give queued tasks another place in the queue
+    Move(cmd::move_task::MoveArgs),
     /// Keep queued tasks from starting
     Hold(cmd::hold::HoldArgs),
     /// Let held tasks start

@@ -79,6 +79,7 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Wait(args) => cmd::wait::run(&Context::new(&global)?, &args).await,
         Command::Cancel(args) => cmd::cancel::run(&Context::new(&global)?, &args).await,
         Command::Edit(args) => cmd::edit::run(&Context::new(&global)?, &args).await,
+        Command::Move(args) => cmd::move_task::run(&Context::new(&global)?, &args).await,
         Command::Hold(args) => cmd::hold::hold(&Context::new(&global)?, &args).await,
         Command::Release(args) => cmd::hold::release(&Context::new(&global)?, &args).await,
         Command::Why(args) => cmd::why::run(&Context::new(&global)?, &args).await,

@@ -91,9 +91,9 @@ fn status_why(status: &Status) -> String {
     let fields: Vec<String> = fields.map(|field| format!("{} {}", field.field, field.description)).collect();
     let facts = details.precondition_failure().into_iter().flat_map(|failed| &failed.violations);
     let facts: Vec<String> = facts.map(|fact| format!("{}: {}", fact.subject, fact.description)).collect();
-    let known = details
-        .error_info()
-        .is_some_and(|info| info.reason == "TASK_ENDED" || info.reason == "AMBIGUOUS_TASK");
+    let known = details.error_info().is_some_and(|info| {
+        matches!(info.reason.as_str(), "TASK_ENDED" | "AMBIGUOUS_TASK" | "NOT_ENOUGH_NODES")
+    });
     match (known, fields.is_empty(), facts.is_empty()) {
         (false, false, _) => fields.join("; "),
         (false, true, false) => facts.join("; "),
@@ -126,6 +126,8 @@ fn next_of_reason(reason: &str) -> &'static str {
         "QUEUE_FULL" | "TOO_MANY_CALLS" => "shoal status, and again when fewer tasks wait",
         "STORE_FULL" => "shoal status   (new tasks are refused until the store has space)",
         "SUBMIT_UNFINISHED" => "the same command with the --request-id named above",
+        "NODE_LOCKED" => "shoal node ls   (whose it is), or --force",
+        "NO_SUCH_NODE" | "NOT_ENOUGH_NODES" => "shoal node ls   (the nodes there are, and who has them)",
         "TASK_ENDED" => "shoal show with this id",
         "NOT_STARTED" => "shoal why with this id, or shoal log -f",
         "NO_SUCH_ATTEMPT" => "shoal show with this id   (its attempts)",

@@ -1,4 +1,4 @@
-//! What `cancel`, `edit`, `hold` and `release` have in common: each task is tried, the first that could not be changed is the exit code, and what has
+//! What `cancel`, `edit`, `hold` and `release` (and the print of `move`) have in common: each task is tried, the first that could not be changed is the exit code, and what has
 //! become of them is printed.
 
 use crate::cli::Done;
@@ -45,7 +45,12 @@ where
     Ok(code)
 }
 
-fn print(context: &Context, done: &[v1::Task], said: impl Fn(&v1::Task) -> String) -> std::io::Result<()> {
+/// Prints what has become of them; `said` as above.
+pub(super) fn print(
+    context: &Context,
+    done: &[v1::Task],
+    said: impl Fn(&v1::Task) -> String,
+) -> std::io::Result<()> {
     let line = |id: &str, task: &v1::Task| format!("{id} {}", said(task));
     match context.form {
         Form::Table | Form::Wide if context.quiet => output::lines(done.iter().map(|task| task.id.as_str())),

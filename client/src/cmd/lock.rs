@@ -1,31 +1,30 @@
 //! `shoal node drain`, `lock`, `resume` and `unlock`; `shoal queue pause` and `resume`: what people keep from taking tasks.
 
+use super::{lock_any, reserve};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::report::Report;
-use crate::exit::SHOAL_FAILED;
+use crate::exit::TIME_LIMIT;
 use crate::output::{self, Form, json};
 use crate::values::{self, age_text};
 use clap::{Args, Subcommand};
 use shoal_proto::v1;
-use std::time::Duration;
-
-/// Between looks at a node that is being drained.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 const DRAIN_HELP: &str = "\
 Examples:
   shoal node drain n2 --reason 'a new disk' --wait
   shoal node resume n2
 
-What runs there goes on; --wait leaves when nothing does any more.";
+What runs there goes on; --wait leaves when nothing does any more, and nothing can start there any more.";
 
 const LOCK_HELP: &str = "\
 Examples:
   shoal node lock n2 --for 2h --reason 'looking at a crash'
+  shoal node lock --any --label type=smithi --for 2h
   shoal node unlock n2
 
-A lock ends by itself. What runs there goes on; new tasks go elsewhere.";
+A lock ends by itself. What runs there goes on; new tasks go elsewhere. --any takes nodes that do nothing first, and of these those that
+are kept for people (shoal queue reserve), and prints their names.";
 
 /// The options of `node drain`.
 #[derive(Clone, Debug, Args)]
@@ -50,8 +49,17 @@ pub struct DrainArgs {
 #[command(after_help = LOCK_HELP)]
 pub struct LockArgs {
     /// The node's name
-    #[arg(value_name = "NODE")]
-    pub name: String,
+    #[arg(value_name = "NODE", required_unless_present = "any", conflicts_with = "any")]
+    pub name: Option<String>,
+    /// Any node that takes tasks or is kept for people
+    #[arg(long)]
+    pub any: bool,
+    /// So many of them, or none
+    #[arg(long, value_name = "NODES", default_value_t = 1, requires = "any", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+    /// Only of those with this label
+    #[arg(id = "of_label", long = "label", value_name = "LABEL", default_value = "", requires = "any")]
+    pub label: String,
     /// How long: 30m, 2h, 3days
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration_ms)]
     pub for_ms: u64,
@@ -59,7 +67,7 @@ pub struct LockArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub reason: String,
     /// Also one that somebody else has locked, or that is not live
-    #[arg(long)]
+    #[arg(long, conflicts_with = "any")]
     pub force: bool,
 }
 
@@ -88,6 +96,8 @@ pub enum QueueCommand {
     },
     /// Let queued tasks start again
     Resume,
+    /// Keep nodes free for people: they take no new tasks
+    Reserve(reserve::ReserveArgs),
 }
 
 /// Who, for how long, and why.
@@ -111,7 +121,9 @@ pub async fn drain(context: &Context, args: &DrainArgs) -> Done {
 
 /// Keeps a node from taking tasks for a time.
 pub async fn lock(context: &Context, args: &LockArgs) -> Done {
-    let LockArgs { name: node, for_ms, reason, force } = args.clone();
+    let LockArgs { name: Some(node), for_ms, reason, force, .. } = args.clone() else {
+        return lock_any::run(context, args).await;
+    };
     lock_for(context, v1::LockNodeRequest { node, by: context.user.clone(), reason, for_ms, force }, "locked")
         .await
 }
@@ -135,7 +147,7 @@ fn print(context: &Context, name: &str, words: &str, lock: &v1::LockInfo) -> std
 }
 
 /// That nothing is locked any more: in words, or by its name; there is no document about nothing.
-fn print_free(context: &Context, name: &str, words: &str) -> std::io::Result<()> {
+pub(super) fn print_free(context: &Context, name: &str, words: &str) -> std::io::Result<()> {
     match context.form {
         Form::Json | Form::Jsonl => Ok(()),
         Form::Table | Form::Wide if !context.quiet => output::lines([words]),
@@ -143,22 +155,22 @@ fn print_free(context: &Context, name: &str, words: &str) -> std::io::Result<()>
     }
 }
 
-/// Waits until nothing runs on the node. One that is gone runs nothing; one that somebody has resumed meanwhile is not drained.
+/// Waits until nothing runs on the node, and nothing can start there any more. One that is gone runs nothing; one that somebody has resumed meanwhile is not
+/// drained.
 async fn drained(context: &Context, name: &str) -> Done {
-    loop {
-        let nodes = context.client.nodes().await;
-        let nodes = nodes.map_err(|error| Report::of("cannot list the nodes", &error))?;
-        match nodes.iter().find(|node| node.name == name) {
-            Some(node) if node.running > 0 && node.lock.is_none() => {
-                let why = "somebody has let it take tasks again".to_owned();
-                Report::new(format!("node {name} is not drained"), why, format!("shoal node drain {name}"))
-                    .print();
-                return Ok(SHOAL_FAILED);
-            }
-            Some(node) if node.running > 0 => tokio::time::sleep(LOOK_AGAIN).await,
-            Some(_) | None => return Ok(0),
+    let Some(waited) = context.within(context.client.wait_drained(name)).await else {
+        context
+            .note(&format!("--timeout has passed; {name} takes no tasks, and something may still run there"));
+        return Ok(TIME_LIMIT);
+    };
+    waited.map_err(|error| match error.reason().as_deref() {
+        Some("NODE_NOT_LOCKED") => {
+            let why = "somebody has let it take tasks again".to_owned();
+            Report::new(format!("node {name} is not drained"), why, format!("shoal node drain {name}"))
         }
-    }
+        _ => Report::of(format!("cannot wait for node {name}; it takes no tasks"), &error),
+    })?;
+    Ok(0)
 }
 
 /// Lets a node take tasks again.
@@ -180,6 +192,7 @@ pub async fn queue(context: &Context, command: &QueueCommand) -> Done {
             let pause = pause.map_err(|error| Report::of("cannot pause the queue", &error))?;
             print(context, "queue", &format!("queue paused {}", lock_text(&pause)), &pause)?;
         }
+        QueueCommand::Reserve(args) => return reserve::run(context, args).await,
         QueueCommand::Resume => {
             let done = context.client.resume_queue().await;
             done.map_err(|error| Report::of("cannot resume the queue", &error))?;

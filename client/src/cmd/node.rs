@@ -49,6 +49,11 @@ async fn ls(context: &Context) -> Done {
                 let word = paint(YELLOW, &format!("{}:", locked_word(lock)));
                 text.push_str(&format!("{word} {} {}\n", node.name, lock::lock_text(lock)));
             }
+            let kept: Vec<&str> =
+                nodes.iter().filter(|node| node.kept).map(|node| node.name.as_str()).collect();
+            if !kept.is_empty() {
+                text.push_str(&format!("{} {}\n", paint(YELLOW, "kept for people:"), kept.join(", ")));
+            }
             output::text(&text)?;
         }
         Form::Json => output::json(&json::Nodes { nodes: nodes.iter().map(json::Node::from).collect() })?,
@@ -77,6 +82,7 @@ fn table(form: Form, nodes: &[v1::Node]) -> Table {
     for node in nodes {
         let (free, total) = (node.free.unwrap_or_default(), node.total.unwrap_or_default());
         let state = match (node.draining, node.reason.as_str(), &node.lock) {
+            (false, _, None) if node.kept => Cell::styled("kept", YELLOW),
             (false, _, None) => Cell::styled("ready", GREEN),
             (false, _, Some(lock)) => Cell::styled(locked_word(lock), YELLOW),
             (true, "", _) => Cell::styled("draining", YELLOW),

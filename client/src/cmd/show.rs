@@ -45,6 +45,10 @@ fn page(task: &v1::Task) -> String {
         ("id", format!("{}   (short: {})", task.id, selector::short(&task.id))),
         ("state", if end.is_empty() { state } else { format!("{state}   {end}") }),
         ("held", task.hold.as_ref().map_or(String::new(), tasks::hold_text)),
+        (
+            "moved",
+            task.moved.as_ref().map_or(String::new(), |moved| format!("{}   by {}", moved.to, moved.by)),
+        ),
         ("priority", priority_text(task, &spec)),
         ("name", spec.name.clone()),
         ("user", spec.user.clone()),

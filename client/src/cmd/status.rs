@@ -1,6 +1,7 @@
 //! `shoal status`: the cluster, what runs, and what waits with the reason.
 
 use super::lock::lock_text;
+use super::reserve::reserve_text;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::defaults;
@@ -83,6 +84,9 @@ fn headline(status: &v1::StatusResponse) -> String {
     }
     if let Some(pause) = &status.pause {
         text.push_str(&format!("{} {}\n", paint(YELLOW, "queue paused"), lock_text(pause)));
+    }
+    if let Some(reserve) = &status.reserve {
+        text.push_str(&format!("{} {}\n", paint(YELLOW, "kept for people:"), reserve_text(reserve)));
     }
     text
 }

@@ -6,10 +6,12 @@
 mod gang;
 mod image;
 mod lock;
+mod people;
 
 pub use gang::{Member, Part, gang_end_word};
 pub use image::{Image, Images};
 pub use lock::Lock;
+pub use people::{LockedNode, LockedNodes, Moved, Reserve};
 
 use serde::Serialize;
 use shoal_proto::v1;
@@ -35,6 +37,8 @@ pub struct Task {
     pub priority: u32,
     /// Who holds it, while somebody does.
     pub hold: Option<Cancel>,
+    /// Who has given it its place in the queue, and which; null where its priority and waiting do.
+    pub moved: Option<Moved>,
     /// What it was expected to take when it was submitted; null where nothing was known.
     pub expected_ms: Option<u64>,
     /// How many completed runs of its name that was learned from.
@@ -214,6 +218,8 @@ pub struct Node {
     pub offers_up_to: BTreeMap<String, u64>,
     /// Who keeps it from taking tasks, while somebody does.
     pub lock: Option<Lock>,
+    /// It takes no tasks because it is kept for people.
+    pub kept: bool,
     /// What it has of what is counted.
     pub counts: BTreeMap<String, u32>,
     /// What of that no task takes.
@@ -305,6 +311,8 @@ pub struct Status {
     pub warning: Option<String>,
     /// Who has paused the queue, while somebody has.
     pub pause: Option<Lock>,
+    /// How many nodes are kept for people; null of none.
+    pub reserve: Option<Reserve>,
 }
 
 /// The lower-case word of a state.
@@ -350,6 +358,7 @@ impl From<&v1::Task> for Task {
                 reason: hold.reason.clone(),
                 at_ms: hold.at_ms,
             }),
+            moved: task.moved.as_ref().map(Moved::from),
             expected_ms: (task.expected_ms != 0).then_some(task.expected_ms),
             expected_from: (task.expected_ms != 0).then_some(task.expected_from),
             cancel: task.cancel.as_ref().map(|cancel| Cancel {
@@ -455,6 +464,7 @@ impl From<&v1::Node> for Node {
             offers: node.offers.clone(),
             offers_up_to: node.offers_up_to.clone().into_iter().collect(),
             lock: node.lock.as_ref().map(Lock::from),
+            kept: node.kept,
             counts: node.counts.clone().into_iter().collect(),
             counts_free: node.counts_free.clone().into_iter().collect(),
         }
@@ -502,6 +512,7 @@ impl From<&v1::StatusResponse> for Status {
             node_name: status.node_name.clone(),
             warning: (!status.warning.is_empty()).then(|| status.warning.clone()),
             pause: status.pause.as_ref().map(Lock::from),
+            reserve: status.reserve.as_ref().map(Reserve::from),
         }
     }
 }

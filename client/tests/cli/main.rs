@@ -10,6 +10,7 @@ mod follow;
 mod gangs;
 mod library;
 mod output;
+mod people;
 mod run;
 mod sim;
 mod submit;

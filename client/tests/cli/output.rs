@@ -40,6 +40,7 @@ fn a_task_as_json_is_exactly_this() {
         "cancel": null,
         "priority": 0,
         "hold": null,
+        "moved": null,
         "expected_ms": null,
         "expected_from": null,
         "attempts": [{

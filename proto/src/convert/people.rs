@@ -14,12 +14,7 @@ pub fn moved_to_wire(moved: &Moved) -> v1::MoveInfo {
 /// How many nodes are kept for people.
 pub fn reserve_to_wire(reserve: &ReserveEntry) -> v1::ReserveInfo {
     let ReserveEntry { nodes, label, by, at, unknown: _ } = reserve;
-    v1::ReserveInfo {
-        nodes: *nodes,
-        label: label.clone().unwrap_or_default(),
-        by: by.clone(),
-        at_ms: at.0,
-    }
+    v1::ReserveInfo { nodes: *nodes, label: label.clone().unwrap_or_default(), by: by.clone(), at_ms: at.0 }
 }
 
 /// One label, or none where the text is empty.

@@ -85,7 +85,8 @@ pub async fn lock_any(
 async fn candidates(service: &Service, label: Option<&str>) -> Vec<String> {
     let nodes = service.api.insight.nodes().await;
     let label = label.map(features::label);
-    let fits = |has: &std::collections::BTreeSet<String>| label.as_ref().is_none_or(|label| has.contains(label));
+    let fits =
+        |has: &std::collections::BTreeSet<String>| label.as_ref().is_none_or(|label| has.contains(label));
     let mut open: Vec<_> = nodes
         .into_iter()
         .filter(|node| node.entry.state == NodeState::Ready && fits(&node.entry.offers.has))

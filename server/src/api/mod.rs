@@ -158,10 +158,7 @@ impl Shoal for Rpc {
     ) -> Result<Response<v1::WaitDrainedResponse>, Status> {
         Ok(Response::new(drained::wait_drained(&self.0, r.into_inner()).await?))
     }
-    async fn reserve(
-        &self,
-        r: Request<v1::ReserveRequest>,
-    ) -> Result<Response<v1::ReserveResponse>, Status> {
+    async fn reserve(&self, r: Request<v1::ReserveRequest>) -> Result<Response<v1::ReserveResponse>, Status> {
         Ok(Response::new(reserve::reserve(&self.0, r.into_inner()).await?))
     }
     async fn pause_queue(

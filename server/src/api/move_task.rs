@@ -27,21 +27,22 @@ pub async fn move_task(
     }
     check.finish(())?;
     let id = resolve::id(service, &task).await?;
+    let insight = &service.api.insight;
     let (place, to) = match to {
         Some(To::Before(other)) => {
             let (other, place) = other_place(service, id, "before", &other).await?;
-            (place.before(), format!("before {}", other.short()))
+            (place.before(&insight.steps_beside(place, id).await), format!("before {}", other.short()))
         }
         Some(To::Behind(other)) => {
             let (other, place) = other_place(service, id, "behind", &other).await?;
-            (place.after(), format!("behind {}", other.short()))
+            (place.behind(&insight.steps_beside(place, id).await), format!("behind {}", other.short()))
         }
-        Some(To::First(_)) => match service.api.insight.ends_of_queue(id).await {
-            Some((first, _)) => (first.before(), "first".to_owned()),
+        Some(To::First(_)) => match insight.ends_of_queue(id).await {
+            Some((first, _)) => (first.before(&[]), "first".to_owned()),
             None => (own_place(service, id).await?, "first".to_owned()),
         },
-        Some(To::Last(_)) | None => match service.api.insight.ends_of_queue(id).await {
-            Some((_, last)) => (last.after(), "last".to_owned()),
+        Some(To::Last(_)) | None => match insight.ends_of_queue(id).await {
+            Some((_, last)) => (last.behind(&[]), "last".to_owned()),
             None => (own_place(service, id).await?, "last".to_owned()),
         },
     };

@@ -111,6 +111,10 @@ impl Insight for LoopInsight {
         ends.map(|(first, last)| (first.place(), last.place()))
     }
 
+    async fn steps_beside(&self, place: Place, without: TaskId) -> Vec<i32> {
+        self.ask(move |node, _| node.view().steps_beside(place, without)).await
+    }
+
     fn folded(&self) -> watch::Receiver<i64> {
         self.folded.clone()
     }

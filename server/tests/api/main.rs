@@ -2,15 +2,19 @@
 
 mod adjust;
 mod cancel;
+mod drained;
 mod durations;
 mod fixture;
 mod gangs;
 mod limits;
 mod list;
 mod lock;
+mod lock_any;
 mod log;
 mod log_copies;
 mod model;
+mod moved;
+mod reserve;
 mod serve;
 mod submit;
 mod watch;

@@ -1,22 +1,28 @@
 //! A node loop for tests: proposes by the same moves as the real one, one at a time, and answers from the store.
 
 use async_trait::async_trait;
+use shoal_core::clock::Tick;
+use shoal_core::drain::{self, Drain};
 use shoal_core::entry::{NodeEntry, NodeState};
 use shoal_core::features::Features;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::lock::{LockEntry, Lockable};
+use shoal_core::place::Place;
+use shoal_core::reserve::{ReserveEntry, kept_for_people};
 use shoal_core::resources::Resources;
 use shoal_core::spec::Unknown;
-use shoal_core::time::WallMs;
+use shoal_core::time::{BootMs, WallMs};
 use shoal_core::transition::{Transition, apply};
+use shoal_core::view::{Fact, View};
 use shoal_core::why::Waiting;
+use shoal_server::facts;
 use shoal_server::seam::{Decision, Identity, Insight, NodeInfo, Propose, ProposeError, TaskChanged};
 use shoal_store::key::{self, Key};
 use shoal_store::moves::{self, Guard, Move, MoveOutcome};
 use shoal_store::port::{Change, KeyRange, ListOptions, Projection, Store, StoreError, WatchItem};
 use shoal_store::record::decode_kv;
 use std::sync::{Arc, Mutex};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 /// What stands in for the node loop.
@@ -24,12 +30,33 @@ pub struct Model {
     store: Arc<dyn Store>,
     identity: Identity,
     nodes: Arc<Mutex<Vec<NodeInfo>>>,
+    folded: watch::Sender<i64>,
 }
 
 impl Model {
     /// A node that knows the nodes of the list.
     pub fn new(store: Arc<dyn Store>, identity: Identity, nodes: Arc<Mutex<Vec<NodeInfo>>>) -> Model {
-        Model { store, identity, nodes }
+        // Its view is the store itself, so newer than any lock.
+        Model { store, identity, nodes, folded: watch::channel(1 << 40).0 }
+    }
+
+    /// Tells that something has changed.
+    pub fn tell(&self) {
+        self.folded.send_modify(|revision| *revision += 1);
+    }
+
+    /// What a real node's view would be.
+    async fn view(&self) -> View {
+        let mut facts = vec![Fact::Clock { tick: TICK, revision: 1 }];
+        let node = |node: &NodeInfo| Fact::NodeUp { node: node.id, entry: node.entry.clone(), created: 1 };
+        facts.extend(self.nodes.lock().expect("no panic").iter().map(node));
+        for range in [key::statuses(), key::locks(), key::reserve()] {
+            let listing = self.store.list(range, ListOptions::default()).await.expect("the model lists");
+            facts.extend(facts::snapshot(&listing.kvs, 1).facts);
+        }
+        let mut view = View::default();
+        facts.iter().for_each(|fact| view.apply(fact, BootMs(0)));
+        view
     }
 
     /// The lock that holds on it, as the real view has it.
@@ -47,7 +74,7 @@ impl Model {
 }
 
 /// What the cluster's clock shows.
-pub const TICK: shoal_core::clock::Tick = shoal_core::clock::Tick(77);
+pub const TICK: Tick = Tick(77);
 
 #[async_trait]
 impl Propose for Model {
@@ -84,12 +111,14 @@ impl Insight for Model {
     async fn pause(&self) -> Option<LockEntry> {
         self.lock(Lockable::Queue).await
     }
-    async fn tick(&self) -> Option<shoal_core::clock::Tick> {
+    async fn tick(&self) -> Option<Tick> {
         Some(TICK)
     }
     async fn nodes(&self) -> Vec<NodeInfo> {
         let mut nodes = self.nodes.lock().expect("no panic").clone();
+        let kept = kept_for_people(&self.view().await);
         for node in &mut nodes {
+            node.is_kept = kept.contains(&node.id);
             node.lock = self.lock(Lockable::Node(node.entry.name.clone())).await;
         }
         nodes
@@ -105,6 +134,22 @@ impl Insight for Model {
             latest_s: None,
             guess: None,
         })
+    }
+    async fn reserve(&self) -> Option<ReserveEntry> {
+        self.view().await.reserve().cloned()
+    }
+    async fn drain(&self, node: &str) -> Drain {
+        drain::of(&self.view().await, node)
+    }
+    async fn ends_of_queue(&self, without: TaskId) -> Option<(Place, Place)> {
+        let ends = self.view().await.ends_without(without);
+        ends.map(|(first, last)| (first.place(), last.place()))
+    }
+    async fn steps_beside(&self, place: Place, without: TaskId) -> Vec<i32> {
+        self.view().await.steps_beside(place, without)
+    }
+    fn folded(&self) -> watch::Receiver<i64> {
+        self.folded.subscribe()
     }
     async fn queue_len(&self) -> u64 {
         self.ids(key::queued()).await.len() as u64
@@ -151,7 +196,14 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         voter: true,
         unknown: Unknown::new(),
     };
-    NodeInfo { id: NodeId(Uuid::from_u128(id)), entry, free: resources.into(), running: 0, lock: None, is_kept: false }
+    NodeInfo {
+        id: NodeId(Uuid::from_u128(id)),
+        entry,
+        free: resources.into(),
+        running: 0,
+        lock: None,
+        is_kept: false,
+    }
 }
 
 /// Tells of changes of the status keys, as the real node's watch does.

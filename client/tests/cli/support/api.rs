@@ -184,6 +184,22 @@ impl Shoal for Api {
         Ok(Response::new(v1::ReleaseResponse { task: Some(task) }))
     }
 
+    async fn move_task(
+        &self,
+        request: Request<v1::MoveTaskRequest>,
+    ) -> Result<Response<v1::MoveTaskResponse>, Status> {
+        let request = request.into_inner();
+        self.shared.lock().moves.push(request.clone());
+        let task = self.shared.change(|world| {
+            if find(world, &request.task)?.state() == State::Running {
+                return Err(error(Code::FailedPrecondition, "TASK_NOT_QUEUED", "it runs"));
+            }
+            let moved = v1::MoveInfo { by: request.by, to: "first".to_owned(), at_ms: 1_700_000_000_180 };
+            adjust(world, &request.task, |task| task.moved = Some(moved.clone()))
+        })?;
+        Ok(Response::new(v1::MoveTaskResponse { task: Some(task) }))
+    }
+
     async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
         let mut request = request.into_inner();
         {
@@ -260,6 +276,49 @@ impl Shoal for Api {
         Ok(Response::new(v1::UnlockNodeResponse {}))
     }
 
+    async fn lock_any(
+        &self,
+        request: Request<v1::LockAnyRequest>,
+    ) -> Result<Response<v1::LockAnyResponse>, Status> {
+        let v1::LockAnyRequest { nodes, by, reason, for_ms, .. } = request.into_inner();
+        if nodes > 2 {
+            return Err(error(
+                Code::FailedPrecondition,
+                "NOT_ENOUGH_NODES",
+                "2 nodes could be locked, not 3",
+            ));
+        }
+        let lock = v1::LockInfo { by, reason, at_ms: 1_700_000_000_160, left_ms: for_ms };
+        let locked = (1..=nodes).map(|n| v1::LockedNode {
+            node: format!("node-{n}"),
+            lock: Some(lock.clone()),
+            running: n - 1,
+        });
+        Ok(Response::new(v1::LockAnyResponse { nodes: locked.collect() }))
+    }
+
+    async fn wait_drained(
+        &self,
+        _: Request<v1::WaitDrainedRequest>,
+    ) -> Result<Response<v1::WaitDrainedResponse>, Status> {
+        // Not at once, so that it is asked for again.
+        let drained = self.shared.change(|world| {
+            world.waits += 1;
+            world.waits > 1
+        });
+        Ok(Response::new(v1::WaitDrainedResponse { drained, running: 0 }))
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveResponse>, Status> {
+        let v1::ReserveRequest { nodes, label, by } = request.into_inner();
+        let reserve = (nodes > 0).then_some(v1::ReserveInfo { nodes, label, by, at_ms: 1_700_000_000_190 });
+        self.shared.change(|world| world.reserve.clone_from(&reserve));
+        Ok(Response::new(v1::ReserveResponse { reserve }))
+    }
+
     async fn pause_queue(
         &self,
         request: Request<v1::PauseQueueRequest>,
@@ -279,9 +338,9 @@ impl Shoal for Api {
     }
 
     async fn nodes(&self, _: Request<v1::NodesRequest>) -> Result<Response<v1::NodesResponse>, Status> {
-        let (locks, counts) = {
+        let (locks, counts, kept) = {
             let world = self.shared.lock();
-            (world.locks.clone(), world.counts.clone())
+            (world.locks.clone(), world.counts.clone(), world.reserve.is_some())
         };
         let counted = |name: &str, of: fn(&(u32, u32)) -> u32| {
             let counts = counts.iter().filter(|_| name == "node-1");
@@ -289,6 +348,7 @@ impl Shoal for Api {
         };
         let node = |name: &str| v1::Node {
             lock: locks.get(name).cloned(),
+            kept: name == "node-2" && kept,
             counts: counted(name, |count| count.0),
             counts_free: counted(name, |count| count.1),
             id: format!("{name}-id"),
@@ -323,6 +383,7 @@ impl Shoal for Api {
         let count = |state: State| world.tasks.iter().filter(|task| task.state() == state).count() as u64;
         Ok(Response::new(v1::StatusResponse {
             pause: world.locks.get("").cloned(),
+            reserve: world.reserve.clone(),
             queued: count(State::Queued),
             running: count(State::Running),
             complete: count(State::Complete),

@@ -38,6 +38,12 @@ pub struct World {
     pub counts: HashMap<String, (u32, u32)>,
     /// In how long a waiting task starts.
     pub start_in_ms: Option<u64>,
+    /// Moves as they came.
+    pub moves: Vec<v1::MoveTaskRequest>,
+    /// How often somebody has waited for an empty node.
+    pub waits: u32,
+    /// Nodes that are kept for people.
+    pub reserve: Option<v1::ReserveInfo>,
     /// The ranks of log requests as they came.
     pub ranks: Vec<u32>,
     pub revision: i64,
