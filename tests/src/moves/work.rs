@@ -65,6 +65,7 @@ pub async fn pause(store: &dyn Store) -> Result<()> {
         reason: String::new(),
         at: clock::wall(),
         until: None,
+        request: None,
         unknown: Default::default(),
     };
     let put =
