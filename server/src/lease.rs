@@ -47,10 +47,8 @@ pub struct Keeper {
     pub identity: watch::Sender<Option<(NodeId, i64)>>,
     /// The identity that the core found lost.
     pub fenced: watch::Receiver<Option<NodeId>>,
-    /// Why this node takes no tasks; empty when it takes them.
-    pub unfit: watch::Receiver<String>,
-    /// The lock on this node with which no start is under way any more.
-    pub lock_seen: watch::Receiver<Option<i64>>,
+    /// What everybody is to see of this node.
+    pub condition: watch::Receiver<Condition>,
     /// To the node loop.
     pub events: mpsc::Sender<Event>,
     /// Ends it.
@@ -67,11 +65,12 @@ struct Registration {
 }
 
 /// What of the entry changes while the node lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    /// Why it takes no tasks.
-    reason: String,
-    lock_seen: Option<i64>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Why it takes no tasks; empty when it takes them.
+    pub reason: String,
+    /// The lock on it with which no start is under way any more.
+    pub lock_seen: Option<i64>,
 }
 
 impl Condition {
@@ -155,9 +154,8 @@ impl Keeper {
 
     /// The registration's content as it is now.
     fn entry_now(&self) -> NodeEntry {
-        let reason = self.unfit.borrow().clone();
+        let Condition { reason, lock_seen } = self.condition.borrow().clone();
         let state = if reason.is_empty() { self.entry.state } else { NodeState::Draining };
-        let lock_seen = *self.lock_seen.borrow();
         NodeEntry { state, reason, lock_seen, ..self.entry.clone() }
     }
 
@@ -236,19 +234,18 @@ impl Keeper {
     /// Renews until the lease is gone; returns what said so.
     async fn renew_until_lost(&self, registration: &mut Registration) -> &'static str {
         let node = registration.saved.node;
-        let (mut fenced, mut lock_seen) = (self.fenced.clone(), self.lock_seen.clone());
-        lock_seen.mark_changed();
+        let (mut fenced, mut condition) = (self.fenced.clone(), self.condition.clone());
         let mut ticks = tokio::time::interval(self.ttl / RENEWALS_PER_TTL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_due = tokio::select! {
                 biased;
                 _ = fenced.wait_for(|lost| *lost == Some(node)) => return "the node's key vanished from the view",
-                Ok(()) = lock_seen.changed() => false,
                 _ = ticks.tick() => true,
+                Ok(()) = condition.changed() => false,
             };
             if !is_due {
-                // Somebody waits for it.
+                // Somebody may wait for it.
                 self.show_condition(registration).await;
                 continue;
             }

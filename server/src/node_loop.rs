@@ -13,6 +13,7 @@ use crate::durations::Durations;
 use crate::durations::stopwatch::Stopwatch;
 use crate::images::Images;
 use crate::journal;
+use crate::lease::Condition;
 use crate::propose::Proposer;
 use crate::runner::{Runner, Said};
 use crate::seam::TaskChanged;
@@ -74,10 +75,8 @@ pub struct Ports {
     pub fenced: watch::Sender<Option<NodeId>>,
     /// Attempts whose end is recorded: their logs are compressed and copied. One that finds it full is found later.
     pub ended: mpsc::Sender<AttemptId>,
-    /// Why this node takes no tasks; empty when it takes them.
-    pub unfit: watch::Sender<String>,
-    /// The lock on this node that the core has seen with no start under way any more.
-    pub lock_seen: watch::Sender<Option<i64>>,
+    /// What everybody is to see of this node.
+    pub condition: watch::Sender<Condition>,
     /// The revision of the view, told after each change of it: whoever waits for something in the view looks again.
     pub folded: watch::Sender<i64>,
     /// Whoever follows tasks.

@@ -12,7 +12,7 @@ use crate::images::archives::Archives;
 use crate::images::{self, Images};
 use crate::journal::{self, Journal};
 use crate::launch::Launch;
-use crate::lease::{DEADLINE_PERCENT, Keeper};
+use crate::lease::{Condition, DEADLINE_PERCENT, Keeper};
 use crate::logs::copies::Copies;
 use crate::logs::copies::send::{QUEUE_LEN, Sender};
 use crate::membership::{Membership, Voters};
@@ -112,9 +112,7 @@ fn assemble(
     let attempts_dir = config.runner.attempts_dir.clone();
     let (identity, identity_seen) = watch::channel(None);
     let (fenced, fenced_seen) = watch::channel(None);
-    let (unfit, unfit_seen) = watch::channel(String::new());
-    let (lock_seen, lock_seen_seen) = watch::channel(None);
-    let (folded, folded_seen) = watch::channel(0);
+    let (condition, condition_seen) = watch::channel(Condition::default());
     let (ready, ready_seen) = watch::channel(false);
     let (events, events_inbox) = mpsc::channel(EVENTS_LEN);
     let (said, said_inbox) = mpsc::unbounded_channel();
@@ -123,8 +121,7 @@ fn assemble(
     let (ended, ended_inbox) = mpsc::channel(QUEUE_LEN);
     let (changes, _) = broadcast::channel(CHANGES_LEN);
 
-    let runner_config = runner_config(config, data);
-    let (runner, runner_work) = Runner::new(runner_config, said, stop.clone());
+    let (runner, runner_work) = Runner::new(runner_config(config, data), said, stop.clone());
     supervisor.start("runner", runner_work);
     let (journal, journaled) = Journal::open(&data.join("journal.jsonl"), &attempts_dir)?;
     let (entries, entries_inbox) = journal::inbox();
@@ -133,9 +130,7 @@ fn assemble(
     supervisor.start("proposer", proposer_work);
     let durations = start_durations(store.clone(), supervisor);
 
-    let (asks_copy, name) = (asks.clone(), config.name.clone());
-    let insight =
-        LoopInsight { asks: asks_copy, identity: identity_seen, name, membership, folded: folded_seen };
+    let (insight, folded) = LoopInsight::new(&config.name, asks.clone(), identity_seen, membership);
     let insight: Arc<dyn Insight> = Arc::new(insight);
     let images = start_images(config, store.clone(), insight.clone(), runner.clone(), supervisor)?;
     let ports = Ports {
@@ -148,8 +143,7 @@ fn assemble(
         durations: durations.clone(),
         fenced,
         ended,
-        unfit,
-        lock_seen,
+        condition,
         folded,
         changes: changes.clone(),
         ready,
@@ -165,8 +159,7 @@ fn assemble(
         data_dir: config.data_dir.clone(),
         identity,
         fenced: fenced_seen,
-        unfit: unfit_seen,
-        lock_seen: lock_seen_seen,
+        condition: condition_seen,
         events,
         stop: stop.clone(),
     };

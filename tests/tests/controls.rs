@@ -274,11 +274,11 @@ async fn the_wait_does_not_answer_for_a_node_that_has_not_seen_the_lock(cluster:
     // Nothing runs there, and nothing says that a start is not under way: it stands still.
     node.signal_server(Signal::STOP)?;
     lock(&cluster, 0, node.name()).await?;
-    let mut waiting = tokio::spawn(wait_drained(cluster.api(2).clone(), node.name().to_owned()));
+    let mut waiting = Box::pin(wait_drained(cluster.api(2).clone(), node.name().to_owned()));
     let early = tokio::time::timeout(Duration::from_secs(2), &mut waiting).await;
     node.signal_server(Signal::CONT)?;
     ensure!(early.is_err(), "it answered for a node that stands still");
-    tokio::time::timeout(SOON, waiting).await???;
+    tokio::time::timeout(SOON, waiting).await??;
     unlock(&cluster, node.name()).await?;
 
     // A node that is gone says nothing any more; what it had is dead and runs elsewhere before the wait answers.
@@ -288,9 +288,15 @@ async fn the_wait_does_not_answer_for_a_node_that_has_not_seen_the_lock(cluster:
         cluster.api(0).wait_state(id, State::Running, SOON).await?;
     }
     lock(&cluster, 0, node.name()).await?;
-    let waiting = tokio::spawn(wait_drained(cluster.api(2).clone(), node.name().to_owned()));
-    node.crash()?;
-    tokio::time::timeout(Duration::from_secs(40), waiting).await???;
+    let waiting = wait_drained(cluster.api(2).clone(), node.name().to_owned());
+    let crash = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        node.crash()
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(40), waiting);
+    let (waited, crashed) = tokio::join!(waited, crash);
+    crashed?;
+    waited??;
     ensure!(running_on(&cluster, node.name()).await? == 0, "it has something still");
     cluster.api(0).wait_all(&ids, Duration::from_secs(60)).await?;
     Ok(())

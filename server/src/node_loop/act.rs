@@ -94,9 +94,11 @@ impl NodeLoop {
                 } else {
                     tracing::error!(reason, "this node takes no tasks");
                 }
-                self.ports.unfit.send_replace(reason);
+                self.ports.condition.send_modify(|condition| condition.reason = reason);
             }
-            Action::LockSeen(lock) => drop(self.ports.lock_seen.send_replace(Some(lock))),
+            Action::LockSeen(lock) => {
+                self.ports.condition.send_modify(|condition| condition.lock_seen = Some(lock));
+            }
             Action::WakeAt(at) => self.wake = Some(at),
         }
         Ok(())

@@ -42,6 +42,17 @@ pub struct LoopInsight {
 }
 
 impl LoopInsight {
+    /// For the node of this name; the loop tells its view's revisions to what comes with it.
+    pub fn new(
+        name: &str,
+        asks: mpsc::Sender<Ask>,
+        identity: watch::Receiver<Option<(NodeId, i64)>>,
+        membership: Membership,
+    ) -> (LoopInsight, watch::Sender<i64>) {
+        let (tell, folded) = watch::channel(0);
+        (LoopInsight { asks, identity, name: name.to_owned(), membership, folded }, tell)
+    }
+
     async fn ask<T: Send + Default + 'static>(
         &self,
         question: impl FnOnce(&Node, &Known) -> T + Send + 'static,

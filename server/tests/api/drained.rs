@@ -5,15 +5,18 @@ use shoal_core::lock::Lockable;
 use shoal_proto::v1;
 use shoal_store::key::Key;
 use shoal_store::port::Store;
+use std::pin::Pin;
 use std::time::Duration;
 use tonic::{Code, Status};
 
 /// Long enough for an answer that should not come.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-fn wait(node: &Node) -> tokio::task::JoinHandle<Result<v1::WaitDrainedResponse, Status>> {
+type Answer = Result<v1::WaitDrainedResponse, Status>;
+
+fn wait(node: &Node) -> Pin<Box<dyn Future<Output = Answer>>> {
     let mut client = node.client.clone();
-    tokio::spawn(async move {
+    Box::pin(async move {
         let request = v1::WaitDrainedRequest { node: "n1".to_owned() };
         Ok(client.wait_drained(request).await?.into_inner())
     })
@@ -33,7 +36,7 @@ async fn say_seen(cluster: &Cluster) {
     nodes.iter_mut().find(|node| node.entry.name == "n1").expect("it lives").entry.lock_seen = Some(lock);
 }
 
-async fn still_waits<T>(wait: &mut tokio::task::JoinHandle<T>) {
+async fn still_waits(wait: &mut (impl Future + Unpin)) {
     assert!(tokio::time::timeout(A_WHILE, wait).await.is_err(), "it is too early");
 }
 
@@ -52,7 +55,7 @@ async fn it_waits_for_the_nodes_own_word_and_then_for_what_runs() {
     still_waits(&mut waiting).await;
     node.finish(&task, 0).await;
     other.propose.tell();
-    let answer = within("the node to be empty", waiting).await.expect("no panic").expect("an answer");
+    let answer = within("the node to be empty", waiting).await.expect("an answer");
     assert_eq!((answer.drained, answer.running), (true, 0));
 }
 
@@ -69,7 +72,7 @@ async fn a_node_that_is_gone_is_empty_when_what_it_had_is_lost_or_runs_elsewhere
     still_waits(&mut waiting).await;
     node.lose(&task, 1).await;
     other.propose.tell();
-    let answer = within("the node to be empty", waiting).await.expect("no panic").expect("an answer");
+    let answer = within("the node to be empty", waiting).await.expect("an answer");
     assert!(answer.drained);
 }
 
@@ -77,7 +80,7 @@ async fn a_node_that_is_gone_is_empty_when_what_it_had_is_lost_or_runs_elsewhere
 async fn a_node_that_takes_tasks_is_not_waited_for() {
     let cluster = Cluster::new();
     let node = cluster.node(1).await;
-    let refused = wait(&node).await.expect("no panic").expect_err("nobody has locked it");
+    let refused = wait(&node).await.expect_err("nobody has locked it");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "NODE_NOT_LOCKED"));
     lock(&node).await;
     let mut waiting = wait(&node);
@@ -85,7 +88,6 @@ async fn a_node_that_takes_tasks_is_not_waited_for() {
     let request = v1::UnlockNodeRequest { node: "n1".to_owned(), by: "ann".to_owned(), force: false };
     node.client.clone().unlock_node(request).await.expect("unlocked");
     node.propose.tell();
-    let refused =
-        within("the wait to end", waiting).await.expect("no panic").expect_err("it takes tasks again");
+    let refused = within("the wait to end", waiting).await.expect_err("it takes tasks again");
     assert_eq!(reason(&refused), "NODE_NOT_LOCKED");
 }

@@ -17,7 +17,7 @@ use shoal_server::durations::Durations;
 use shoal_server::durations::gather::Pace;
 use shoal_server::journal::{self, Journal};
 use shoal_server::launch::Launch;
-use shoal_server::lease::Keeper;
+use shoal_server::lease::{Condition, Keeper};
 use shoal_server::node_loop::{Ask, Ears, NodeLoop, Ports};
 use shoal_server::propose::Proposer;
 use shoal_server::runner::{Runner, RunnerConfig};
@@ -88,7 +88,7 @@ impl World {
         let mut work = JoinSet::new();
         let (identity, identity_seen) = watch::channel(None);
         let (fenced, fenced_seen) = watch::channel(None);
-        let (unfit, unfit_seen) = watch::channel(String::new());
+        let (condition, condition_seen) = watch::channel(Condition::default());
         let (events, events_inbox) = mpsc::channel(64);
         let (said, said_inbox) = mpsc::unbounded_channel();
         let (safe, safe_inbox) = mpsc::unbounded_channel();
@@ -123,8 +123,7 @@ impl World {
             durations,
             fenced,
             ended: mpsc::channel(1).0,
-            unfit,
-            lock_seen: watch::channel(None).0,
+            condition,
             folded: watch::channel(0).0,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
@@ -142,8 +141,7 @@ impl World {
             data_dir: config.data_dir.clone(),
             identity,
             fenced: fenced_seen,
-            unfit: unfit_seen,
-            lock_seen: watch::channel(None).1,
+            condition: condition_seen,
             events,
             stop: stop.clone(),
         };

@@ -13,7 +13,7 @@ use shoal_server::durations::Durations;
 use shoal_server::durations::gather::Pace;
 use shoal_server::journal;
 use shoal_server::launch::Launch;
-use shoal_server::lease::Keeper;
+use shoal_server::lease::{Condition, Keeper};
 use shoal_server::node_loop::{Ask, Ears, NodeLoop, Ports};
 use shoal_server::propose::Proposer;
 use shoal_server::runner::Runner;
@@ -90,7 +90,7 @@ impl SimNode {
         let config = config(&setup)?;
         let (identity, identity_seen) = watch::channel(None);
         let (fenced, fenced_seen) = watch::channel(None);
-        let (unfit, unfit_seen) = watch::channel(String::new());
+        let (condition, condition_seen) = watch::channel(Condition::default());
         let (events, events_inbox) = mpsc::channel(64);
         let (runner, commands) = Runner::stand_in();
         let (entries, entries_inbox) = journal::inbox();
@@ -110,8 +110,7 @@ impl SimNode {
             data_dir: config.data_dir.clone(),
             identity,
             fenced: fenced_seen,
-            unfit: unfit_seen,
-            lock_seen: watch::channel(None).1,
+            condition: condition_seen,
             events,
             stop: stop.clone(),
         };
@@ -122,7 +121,7 @@ impl SimNode {
             work.spawn(strawman.run(follow, events_inbox, stop));
             // The stand-in and the keeper end when nobody can speak to them any more; a strawman has nothing to say.
             work.spawn(async move {
-                let _keep = (entries, runner, fenced, unfit);
+                let _keep = (entries, runner, fenced, condition);
                 std::future::pending().await
             });
             return Ok(SimNode { proposer, kind });
@@ -140,8 +139,7 @@ impl SimNode {
             durations,
             fenced,
             ended: mpsc::channel(1).0,
-            unfit,
-            lock_seen: watch::channel(None).0,
+            condition,
             folded: watch::channel(0).0,
             changes: broadcast::channel(1024).0,
             ready: watch::channel(false).0,
