@@ -47,7 +47,7 @@ pub async fn measure(members: &mut Members, bare: Bare) -> Result<Outcome> {
 
 async fn on_empty_store(members: &Members, bare: Bare) -> Result<Outcome> {
     let first = EtcdStore::connect(&members.urls(0)).await?;
-    let tasks = work::submit(&first, bare.tasks).await?;
+    let tasks = work::submit(&first, bare.tasks).await.context("submitting")?;
     let from = tasks.last().map_or(0, |stored| stored.mod_revision) + 1;
     let mut lanes = Vec::new();
     for (number, share) in tasks.chunks(tasks.len().div_ceil(bare.connections)).enumerate() {
@@ -132,7 +132,7 @@ impl Lane {
             let new = apply(&old.value, &transition(&old.value), clock::wall())?;
             batch.push(Move { old: Some(old.clone()), new, guard: self.guard.clone() });
         }
-        let reply = self.store.txn(moves::batch(&batch)?).await?;
+        let reply = self.store.txn(moves::batch(&batch)?).await.context("a batch of moves")?;
         let outcomes = moves::read_batch(&batch, &reply)?;
         let mut written = Vec::with_capacity(batch.len());
         for (one, outcome) in batch.into_iter().zip(outcomes) {

@@ -58,8 +58,8 @@ pub async fn measure(members: &mut Members, trial: Trial) -> Result<Outcome> {
 
 async fn on_empty_store(members: &Members, trial: Trial) -> Result<Outcome> {
     let store = EtcdStore::connect(&members.urls(0)).await?;
-    work::pause(&store).await?;
-    work::submit(&store, trial.tasks).await?;
+    work::pause(&store).await.context("pausing the queue")?;
+    work::submit(&store, trial.tasks).await.context("submitting")?;
     let dir = tempfile::tempdir().context("a directory for the nodes")?;
     let stop = CancellationToken::new();
     let mut parts = JoinSet::new();
@@ -107,7 +107,7 @@ async fn timed(
     .await?;
     let cpu = || (members.cpu(), cpu_of(std::process::id()));
     let (before, begin, began) = (cpu(), Instant::now(), clock::wall());
-    work::resume(store).await?;
+    work::resume(store).await.context("resuming the queue")?;
     let all = ends.wait_for(|count| *count >= trial.tasks as u64);
     let all = tokio::time::timeout(trial.limit, all).await.map(|ended| ended.map(|count| *count));
     let (elapsed, after) = (begin.elapsed(), cpu());
@@ -121,7 +121,7 @@ async fn timed(
         counts.txns += one.txns;
         counts.moves += one.moves;
     }
-    let spans = work::spans(store, trial.tasks).await?;
+    let spans = work::spans(store, trial.tasks).await.context("reading the records")?;
     Ok(Outcome {
         elapsed,
         counts,

@@ -115,7 +115,7 @@ async fn moves(
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds.max(1) {
         let trial = Trial { nodes, slots, tasks, mean_ms: task_ms, choice: Choice::Plan, limit: LIMIT };
-        let outcome = cluster::measure(members, trial).await?;
+        let outcome = tried(figures, SHOAL, async || cluster::measure(members, trial).await).await?;
         let round = |contender, outcome| Round::of(&title, contender, trial, outcome);
         let shoal = round(SHOAL, outcome);
         let same = (shoal.moves_per_txn.round() as usize).clamp(1, FULL);
@@ -124,7 +124,8 @@ async fn moves(
             [(BARE, FULL, 0), (BARE_SAME, same, 0), (WATCHED, FULL, nodes), (WATCHED_SAME, same, nodes)]
         {
             let bare = Bare { connections: nodes, batch, tasks, watchers, limit: LIMIT };
-            rounds.push(round(contender, bare::measure(members, bare).await?));
+            let outcome = tried(figures, contender, async || bare::measure(members, bare).await).await?;
+            rounds.push(round(contender, outcome));
         }
     }
     let shoal = of(&rounds, SHOAL, |r| r.moves_per_s);
@@ -154,7 +155,7 @@ async fn rivals(
     for _ in 0..arguments.rounds.max(1) {
         for (contender, choice) in contenders {
             let trial = Trial { nodes, slots, tasks, mean_ms: task_ms, choice, limit: LIMIT };
-            let outcome = cluster::measure(members, trial).await?;
+            let outcome = tried(figures, contender, async || cluster::measure(members, trial).await).await?;
             rounds.push(Round::of(&title, contender, trial, outcome));
         }
     }
@@ -171,6 +172,21 @@ async fn rivals(
     }
     all.append(&mut rounds);
     Ok(())
+}
+
+/// A round, and once more where it failed, which the table says: fifty nodes on a few cores may answer no ping of their connections in time.
+async fn tried(
+    figures: &mut Figures,
+    contender: &str,
+    mut round: impl AsyncFnMut() -> Result<Outcome>,
+) -> Result<Outcome> {
+    match round().await {
+        Ok(outcome) => Ok(outcome),
+        Err(why) => {
+            figures.add(&format!("{contender}: a round was repeated"), format!("{why:#}"));
+            round().await
+        }
+    }
 }
 
 /// A row of medians.
