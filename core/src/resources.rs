@@ -17,6 +17,11 @@ impl Resources {
     pub fn fits(&self, ask: &Resources) -> bool {
         self.cpu_milli >= ask.cpu_milli && self.memory_bytes >= ask.memory_bytes
     }
+    /// How often `each`, of something at least, is in it.
+    pub fn times(&self, each: &Resources) -> usize {
+        let cpu = u64::from(self.cpu_milli / each.cpu_milli.max(1));
+        cpu.min(self.memory_bytes / each.memory_bytes.max(1)) as usize
+    }
     /// Takes `ask` away; saturates at zero.
     pub fn minus(&self, ask: &Resources) -> Resources {
         Resources {

@@ -23,8 +23,8 @@ pub(super) struct Desk<'v> {
     rooms: Vec<Option<Amount>>,
     /// Places that may have room for something: under a backlog few, and most questions are about them alone.
     roomy: Vec<Place>,
-    /// What this plan has placed so far, by where: how much, until when at most.
-    pub(super) placed: BTreeMap<Place, Vec<(Amount, Option<Tick>)>>,
+    /// What this plan has placed so far: where, how much, until when at most.
+    placed: Vec<(Place, Amount, Option<Tick>)>,
     pub(super) kept: Option<Kept>,
     pub(super) now: Tick,
     pub(super) plan: Plan,
@@ -47,17 +47,7 @@ impl<'v> Desk<'v> {
         let roomy = roomy.map(|(place, _)| place).collect();
         let (now, _) = view.clock();
         let own = free.own.as_ref();
-        Desk {
-            view,
-            own,
-            peers,
-            rooms,
-            roomy,
-            placed: BTreeMap::new(),
-            kept: None,
-            now,
-            plan: Plan::default(),
-        }
+        Desk { view, own, peers, rooms, roomy, placed: Vec::new(), kept: None, now, plan: Plan::default() }
     }
 
     pub(super) fn node(&self, place: Place) -> NodeId {
@@ -81,6 +71,11 @@ impl<'v> Desk<'v> {
     /// How many nodes have room for something.
     pub(super) fn roomy(&self) -> usize {
         self.roomy.len()
+    }
+
+    /// What is free on these.
+    pub(super) fn rooms(&self) -> impl Iterator<Item = &Amount> {
+        self.roomy.iter().filter_map(|place| self.room(*place))
     }
 
     /// Where among these a task of one node may start now.
@@ -109,7 +104,16 @@ impl<'v> Desk<'v> {
         if let Some(kept) = &mut self.kept {
             kept.take(place, &amount, end);
         }
-        self.placed.entry(place).or_default().push((amount, end));
+        self.placed.push((place, amount, end));
+    }
+
+    /// What this plan has placed so far, by where.
+    pub(super) fn placed(&self) -> BTreeMap<Place, Vec<(&Amount, Option<Tick>)>> {
+        let mut by_place: BTreeMap<Place, Vec<_>> = BTreeMap::new();
+        for (place, amount, end) in &self.placed {
+            by_place.entry(*place).or_default().push((amount, *end));
+        }
+        by_place
     }
 
     /// What the node that plans knows of itself, if it is the one there.

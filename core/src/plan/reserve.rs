@@ -22,6 +22,9 @@ enum When {
     NotKnown,
 }
 
+/// What the plan has placed, by where.
+type Placed<'a> = BTreeMap<Place, Vec<(&'a Amount, Option<Tick>)>>;
+
 /// Nodes that are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
@@ -60,16 +63,17 @@ pub(super) fn reserve(desk: &mut Desk<'_>, task: TaskId, stream: &Stream<'_>) {
         return;
     }
     let shape = &stream.line.shape;
+    let placed = desk.placed();
     let mut found: BTreeMap<Place, When> = BTreeMap::new();
     for place in stream.line.able.iter().flat_map(|able| &able.places) {
         if desk.room(*place).is_some() && !found.contains_key(place) {
-            found.insert(*place, when(desk, *place, task, shape));
+            found.insert(*place, when(desk, &placed, *place, task, shape));
         }
     }
     let Some((places, start)) = soonest(desk, task, stream, &found) else { return };
     let rooms = places.iter().map(|place| {
         let kept = desk.amount(*place, shape).clone();
-        (*place, (room_at(desk, *place, task, start), kept))
+        (*place, (room_at(desk, &placed, *place, task, start), kept))
     });
     desk.kept = Some(Kept { start, rooms: rooms.collect() });
     let start = match start {
@@ -122,7 +126,7 @@ fn running<'a>(desk: &'a Desk<'_>, place: Place) -> impl Iterator<Item = (Option
 }
 
 /// What runs there, or was just placed there, and until when; the soonest end first.
-fn ends(desk: &Desk<'_>, place: Place) -> Vec<(When, Amount)> {
+fn ends(desk: &Desk<'_>, placed: &Placed<'_>, place: Place) -> Vec<(When, Amount)> {
     let when = |end: Option<Tick>| match end {
         // What is past its limit is about to end.
         Some(end) => When::At(end.max(desk.now.next())),
@@ -133,20 +137,20 @@ fn ends(desk: &Desk<'_>, place: Place) -> Vec<(When, Amount)> {
         Some(own) => own.held.iter().map(|(amount, end)| (when(*end), amount.clone())).collect(),
         None => running(desk, place).map(|(end, amount)| (when(end), amount)).collect(),
     };
-    let placed = desk.placed.get(&place).into_iter().flatten();
-    all.extend(placed.map(|(amount, end)| (when(*end), amount.clone())));
+    let placed = placed.get(&place).into_iter().flatten();
+    all.extend(placed.map(|(amount, end)| (when(*end), (*amount).clone())));
     all.sort_by_key(|(end, _)| *end);
     all
 }
 
 /// When a task of this shape has room there.
-fn when(desk: &Desk<'_>, place: Place, task: TaskId, shape: &Shape) -> When {
+fn when(desk: &Desk<'_>, placed: &Placed<'_>, place: Place, task: TaskId, shape: &Shape) -> When {
     let amount = desk.amount(place, shape);
     let mut room = desk.room_for(place, task).unwrap_or_default();
     if room.fits(amount) {
         return When::At(desk.now);
     }
-    for (end, back) in ends(desk, place) {
+    for (end, back) in ends(desk, placed, place) {
         room = room.plus(&back);
         if room.fits(amount) {
             return end;
@@ -157,9 +161,9 @@ fn when(desk: &Desk<'_>, place: Place, task: TaskId, shape: &Shape) -> When {
 }
 
 /// What is free there at that time.
-fn room_at(desk: &Desk<'_>, place: Place, task: TaskId, at: When) -> Amount {
+fn room_at(desk: &Desk<'_>, placed: &Placed<'_>, place: Place, task: TaskId, at: When) -> Amount {
     let room = desk.room_for(place, task).unwrap_or_default();
-    let over = ends(desk, place).into_iter().filter(|(end, _)| *end <= at);
+    let over = ends(desk, placed, place).into_iter().filter(|(end, _)| *end <= at);
     let sum = over.fold(room, |room, (_, back)| room.plus(&back));
     // This node knows of ends that the store has not heard of: those would count twice.
     if desk.total(place).fits(&sum) { sum } else { desk.total(place).clone() }

@@ -2,6 +2,8 @@
 
 use super::desk::Desk;
 use super::{Exclusions, gang, place, reserve};
+use crate::batch::MOVES_MAX;
+use crate::resources::Resources;
 use crate::view::{Line, Order, View};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set};
@@ -10,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set};
 pub const WINDOW_MIN: usize = 256;
 /// How many for each node: then hardly any node that has room owns none of them (one in e⁴, which then takes the first of the others').
 pub const WINDOW_PER_NODE: usize = 4;
+/// How many at most where nodes have room for more.
+const WINDOW_MAX: usize = 16_384;
 /// How many tasks of several nodes are started or found not to fit: each may cost a look at all nodes.
 const GANGS_MAX: usize = 256;
 
@@ -64,6 +68,17 @@ fn streams<'v>(desk: &Desk<'v>) -> Vec<Stream<'v>> {
     possible.map(stream).collect()
 }
 
+/// How many tasks of one node are looked at: where all nodes have room for many, each gets as many as one transaction starts.
+fn window(desk: &Desk<'_>, streams: &[Stream<'_>]) -> usize {
+    let shapes = || streams.iter().map(|stream| &stream.line.shape.amount.resources);
+    let least = Resources {
+        cpu_milli: shapes().map(|least| least.cpu_milli).min().unwrap_or(0),
+        memory_bytes: shapes().map(|least| least.memory_bytes).min().unwrap_or(0),
+    };
+    let starts: usize = desk.rooms().map(|room| room.resources.times(&least).min(MOVES_MAX)).sum();
+    (WINDOW_PER_NODE * desk.view.fleet().len()).max(starts.min(WINDOW_MAX)).max(WINDOW_MIN)
+}
+
 /// Plans group after group.
 pub(super) fn walk(desk: &mut Desk<'_>, exclude: &Exclusions) {
     let mut streams = streams(desk);
@@ -73,7 +88,7 @@ pub(super) fn walk(desk: &mut Desk<'_>, exclude: &Exclusions) {
         heads.extend(stream.rest.next().map(|order| Reverse((*order, index))));
     }
     let offered = offered(desk, &streams);
-    let mut budget = WINDOW_MIN.max(WINDOW_PER_NODE * desk.view.fleet().len());
+    let mut budget = window(desk, &streams);
     let mut gangs_left = GANGS_MAX;
     let crowded = place::is_crowded(desk);
     let mut tried = BTreeSet::new();
