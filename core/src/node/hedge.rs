@@ -25,7 +25,8 @@ const AROUND_MAX_MS: u64 = 4_000;
 /// Who was expected to take what since when.
 #[derive(Clone, Debug, Default)]
 pub struct Hedge {
-    expected: BTreeMap<(TaskId, NodeId), (BootMs, u64)>,
+    /// In order of the first two: whoever was to take which task, since when, and with how much patience.
+    expected: Vec<(TaskId, NodeId, BootMs, u64)>,
     /// Who is gone around until when, and how long that is in all.
     late: BTreeMap<NodeId, (BootMs, u64)>,
     proposed: BTreeMap<TaskId, BootMs>,
@@ -41,7 +42,7 @@ impl Hedge {
     /// Compares the plan with what was expected before; returns peers that are late now. Of a task of several nodes each is expected to offer its part.
     pub(super) fn observe(&mut self, me: NodeId, plan: &Plan, view: &View, now: BootMs) -> BTreeSet<NodeId> {
         let patience = self.patience_ms();
-        let mut expected = BTreeMap::new();
+        let mut expected = Vec::with_capacity(plan.placements.len());
         let mut late = BTreeSet::new();
         let singles = plan.placements.iter().map(|p| (p.task, p.node, patience));
         let parts = plan.gangs.iter().flat_map(|gang| {
@@ -50,13 +51,15 @@ impl Hedge {
             gang.nodes.iter().filter(missing).map(move |node| (gang.task, *node, patience * GANG_FACTOR))
         });
         for (task, node, patience) in singles.chain(parts).filter(|(_, node, _)| *node != me) {
-            let since = self.expected.get(&(task, node)).map_or(now, |(since, _)| *since);
+            let before = self.expected.binary_search_by_key(&(task, node), |(task, node, ..)| (*task, *node));
+            let since = before.map_or(now, |at| self.expected[at].2);
             if now.since(since) >= patience {
                 late.insert(node);
             }
-            expected.insert((task, node), (since, patience));
+            expected.push((task, node, since, patience));
         }
-        expected.retain(|(_, node), _| !late.contains(node));
+        expected.retain(|(_, node, ..)| !late.contains(node));
+        expected.sort_unstable();
         self.expected = expected;
         for node in &late {
             let around = self.late.get(node).map_or(AROUND_MIN_MS, |(_, last)| (last * 2).min(AROUND_MAX_MS));
@@ -103,7 +106,7 @@ impl Hedge {
 
     /// When somebody becomes late, or is no longer gone around.
     pub(super) fn next_deadline(&self, now: BootMs) -> Option<BootMs> {
-        let late = self.expected.values().map(|(since, patience)| since.plus(*patience)).min();
+        let late = self.expected.iter().map(|(_, _, since, patience)| since.plus(*patience)).min();
         let trusted = self.late.values().map(|(until, _)| *until).filter(|until| *until > now).min();
         late.into_iter().chain(trusted).min()
     }

@@ -2,12 +2,13 @@
 
 use super::Node;
 use super::local::{Grace, Local, Phase};
+use crate::amount::Amount;
 use crate::event::{Action, Decision};
 use crate::id::{NodeId, TaskId};
 use crate::plan::{Exclusions, Free, Own, plan};
-use crate::shape::Shape;
 use crate::time::BootMs;
 use crate::transition::Transition;
+use crate::view::Peer;
 
 /// After a lost steal the view is behind; the task is left alone until the view moves it, or this long.
 const REFUSED_MS: u64 = 1_000;
@@ -19,7 +20,7 @@ impl Node {
         if let Some(peer) = self.view.nodes().get(&me) {
             let holders = self.local.values().filter(|l| l.holds_capacity());
             let held: Vec<_> = holders.map(|l| (l.amount.clone(), l.end)).collect();
-            let room = held.iter().fold(peer.amount.clone(), |room, (amount, _)| room.minus(amount));
+            let room = self.room(peer);
             let keeps =
                 self.local.iter().filter(|(_, l)| matches!(l.phase, Phase::Offering | Phase::Gathered));
             let keeps = keeps.map(|(task, l)| (*task, l.amount.clone())).collect();
@@ -35,11 +36,11 @@ impl Node {
     }
 
     pub(super) fn steal(&mut self, me: NodeId, now: BootMs, actions: &mut Vec<Action>) {
-        let free = self.free(me);
-        if !self.has_a_part(me, &free) {
+        if !self.has_a_part(me) {
             self.hedge.look_away();
             return;
         }
+        let free = self.free(me);
         let mut exclude = self.exclusions(now);
         let plan = loop {
             let plan = plan(&self.view, &free, &exclude);
@@ -56,10 +57,17 @@ impl Node {
     }
 
     /// Whether the plan can want anything of this node: most of the time under load it is full, and need not plan.
-    fn has_a_part(&self, me: NodeId, free: &Free) -> bool {
-        let room = free.on(&self.view, me);
-        let fits = |shape: &Shape| room.is_some_and(|room| room.fits(&shape.amount));
-        self.view.lines().any(|line| fits(&line.shape)) || self.local.values().any(|l| l.phase.is_offer())
+    fn has_a_part(&self, me: NodeId) -> bool {
+        let Some(peer) = self.view.nodes().get(&me) else { return false };
+        let room = self.room(peer);
+        self.view.lines().any(|line| room.fits(&line.shape.amount))
+            || self.local.values().any(|l| l.phase.is_offer())
+    }
+
+    /// What this node has left, by its own word.
+    fn room(&self, peer: &Peer) -> Amount {
+        let holders = self.local.values().filter(|l| l.holds_capacity());
+        holders.fold(peer.amount.clone(), |room, local| room.minus(&local.amount))
     }
 
     fn propose_steal(&mut self, task: TaskId, me: NodeId, now: BootMs, actions: &mut Vec<Action>) {
