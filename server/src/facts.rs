@@ -8,34 +8,53 @@ use shoal_store::key::Key;
 use shoal_store::port::{Change, KeyValue};
 use shoal_store::record;
 
+/// A change whose key has been read.
+pub struct Seen<'a> {
+    /// Its key.
+    pub key: Key,
+    /// The change.
+    pub change: &'a Change,
+}
+
+/// Reads the keys of changes, once for all that hear of them.
+pub fn seen(changes: &[Change]) -> Vec<Seen<'_>> {
+    let key = |change: &Change| match change {
+        Change::Put(KeyValue { key, .. }) | Change::Delete { key, .. } => parsed(key),
+    };
+    changes.iter().filter_map(|change| Some(Seen { key: key(change)?, change })).collect()
+}
+
 /// The facts of a full list.
 pub fn snapshot(kvs: &[KeyValue], revision: i64) -> Snapshot {
-    Snapshot { revision, facts: kvs.iter().filter_map(put).collect() }
+    Snapshot { revision, facts: kvs.iter().filter_map(|kv| put(&parsed(&kv.key)?, kv)).collect() }
 }
 
 /// The facts of changes, in their order.
-pub fn changes(changes: &[Change]) -> Vec<Fact> {
-    changes
-        .iter()
-        .filter_map(|change| match change {
-            Change::Put(kv) => put(kv),
-            Change::Delete { key, .. } => gone(key),
-        })
-        .collect()
+pub fn changes(seen: &[Seen<'_>]) -> Vec<Fact> {
+    let fact = |Seen { key, change }: &Seen<'_>| match change {
+        Change::Put(kv) => put(key, kv),
+        Change::Delete { .. } => gone(key),
+    };
+    seen.iter().filter_map(fact).collect()
 }
 
 /// The task whose status a key is, for readers of changes and for the index of ids.
-pub fn task_of(key: &str) -> Option<TaskId> {
-    match parsed(key)? {
-        Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(task),
+pub fn task_of(key: &Key) -> Option<TaskId> {
+    match key {
+        Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(*task),
         Key::Offered(..) | Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
         Key::Clock | Key::Lock(_) | Key::Reserve | Key::Duration(_) => None,
     }
 }
 
-fn put(kv: &KeyValue) -> Option<Fact> {
+/// The tasks of a full list.
+pub fn tasks_of(kvs: &[KeyValue]) -> impl Iterator<Item = TaskId> {
+    kvs.iter().filter_map(|kv| task_of(&parsed(&kv.key)?))
+}
+
+fn put(key: &Key, kv: &KeyValue) -> Option<Fact> {
     let created = kv.create_revision;
-    match parsed(&kv.key)? {
+    match key.clone() {
         Key::Queued(task) => read(kv).map(|entry| Fact::Queued { task, entry, created }),
         Key::Running(node, task) => read(kv).map(|entry| Fact::Running { task, node, entry }),
         Key::Offered(task, node) => read(kv).map(|entry| Fact::Offered { task, node, entry, created }),
@@ -51,8 +70,8 @@ fn put(kv: &KeyValue) -> Option<Fact> {
     }
 }
 
-fn gone(key: &str) -> Option<Fact> {
-    match parsed(key)? {
+fn gone(key: &Key) -> Option<Fact> {
+    match key.clone() {
         Key::Queued(task) => Some(Fact::NotQueued(task)),
         Key::Running(node, task) => Some(Fact::NotRunning { task, node }),
         Key::Offered(task, node) => Some(Fact::NotOffered { task, node }),

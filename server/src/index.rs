@@ -1,6 +1,6 @@
 //! The ids of all tasks by their short form: what people type. Folded from the status keys; 24 bytes a task.
 
-use crate::facts;
+use crate::facts::{self, Seen};
 use shoal_core::id::TaskId;
 use shoal_store::key::Key;
 use shoal_store::port::Change;
@@ -27,14 +27,13 @@ impl Index {
 
     /// Folds a change of a status key in. A task leaves with the key of its end, which only retention deletes; the other status keys go when
     /// it moves on to the next.
-    pub fn fold(&mut self, change: &Change) {
-        match change {
-            Change::Put(kv) => self.ids.extend(facts::task_of(&kv.key).map(|task| (tail(task), task))),
-            Change::Delete { key, .. } => {
-                if let Ok(Key::Ended(_, _, task)) = Key::parse(key) {
-                    self.ids.remove(&(tail(task), task));
-                }
+    pub fn fold(&mut self, seen: &Seen<'_>) {
+        match (seen.change, &seen.key) {
+            (Change::Put(_), key) => self.ids.extend(facts::task_of(key).map(|task| (tail(task), task))),
+            (Change::Delete { .. }, Key::Ended(_, _, task)) => {
+                self.ids.remove(&(tail(*task), *task));
             }
+            (Change::Delete { .. }, _) => {}
         }
     }
 
@@ -101,10 +100,10 @@ mod tests {
             delete(Key::Running(node, task)),
         ];
         for change in &life {
-            index.fold(change);
+            facts::seen(std::slice::from_ref(change)).iter().for_each(|seen| index.fold(seen));
             assert_eq!(index.starting_with(&task.short(), 3), [task], "{change:?}");
         }
-        index.fold(&delete(ended));
+        facts::seen(&[delete(ended)]).iter().for_each(|seen| index.fold(seen));
         assert!(index.starting_with(&task.short(), 3).is_empty());
     }
 }

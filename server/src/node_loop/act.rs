@@ -2,7 +2,7 @@
 
 use super::{Done, NodeLoop, offers};
 use crate::clock;
-use crate::facts;
+use crate::facts::{self, Seen};
 use crate::journal;
 use crate::propose::Settled;
 use crate::seam::{ProposeError, TaskChanged};
@@ -198,16 +198,16 @@ impl NodeLoop {
                 self.known.departed.note_all(self.node.view(), clock::boot());
                 self.known.index.clear();
                 self.ports.durations.reset(&kvs);
-                kvs.iter()
-                    .filter_map(|kv| facts::task_of(&kv.key))
-                    .for_each(|task| self.known.index.insert(task));
+                facts::tasks_of(&kvs).for_each(|task| self.known.index.insert(task));
                 self.hear(Event::Synced(Box::new(facts::snapshot(&kvs, revision))));
             }
             FollowItem::Changes { changes, revision } => {
-                self.known.departed.note(self.node.view(), &changes, clock::boot());
-                self.hear(Event::Changed { facts: facts::changes(&changes), revision });
-                let told = changes.iter().filter_map(|change| self.tell(change)).collect();
-                self.tell_of_members(&changes, &told);
+                let seen = facts::seen(&changes);
+                let facts = facts::changes(&seen);
+                self.known.departed.note(self.node.view(), &facts, clock::boot());
+                self.hear(Event::Changed { facts, revision });
+                let told = seen.iter().filter_map(|seen| self.tell(seen)).collect();
+                self.tell_of_members(&seen, &told);
             }
             FollowItem::Progress(_) => {}
             FollowItem::Interrupted(why) => tracing::warn!(why, "view is interrupted"),
@@ -216,22 +216,23 @@ impl NodeLoop {
     }
 
     /// Of several members all but the last end without any status key of the task being written: what was deleted says that its record changed.
-    fn tell_of_members(&self, changes: &[Change], told: &HashMap<TaskId, i64>) {
-        for change in changes {
-            let Change::Delete { key, revision } = change else { continue };
-            let Ok(Key::Running(_, task)) = Key::parse(key) else { continue };
-            if told.get(&task).is_none_or(|at| at < revision) {
-                let _ = self.ports.changes.send(TaskChanged { task, revision: *revision });
+    fn tell_of_members(&self, seen: &[Seen<'_>], told: &HashMap<TaskId, i64>) {
+        for Seen { key, change } in seen {
+            let (Key::Running(_, task), Change::Delete { revision, .. }) = (key, change) else { continue };
+            if told.get(task).is_none_or(|at| at < revision) {
+                let _ = self.ports.changes.send(TaskChanged { task: *task, revision: *revision });
             }
         }
     }
 
     /// The task whose status was written, and the revision that did.
-    fn tell(&mut self, change: &Change) -> Option<(TaskId, i64)> {
-        self.known.index.fold(change);
-        self.ports.durations.fold(change);
-        let Change::Put(kv) = change else { return None };
-        let (task, revision) = (facts::task_of(&kv.key)?, kv.mod_revision);
+    fn tell(&mut self, seen: &Seen<'_>) -> Option<(TaskId, i64)> {
+        self.known.index.fold(seen);
+        if matches!(seen.key, Key::Duration(_)) {
+            self.ports.durations.fold(seen.change);
+        }
+        let Change::Put(kv) = seen.change else { return None };
+        let (task, revision) = (facts::task_of(&seen.key)?, kv.mod_revision);
         // Nobody listening is fine.
         let _ = self.ports.changes.send(TaskChanged { task, revision });
         Some((task, revision))

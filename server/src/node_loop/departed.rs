@@ -1,10 +1,8 @@
 //! Nodes that were there a while ago: what this node has seen since it started. A task that only they can run is not refused because they restart.
 
-use crate::facts;
 use shoal_core::entry::NodeEntry;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, View};
-use shoal_store::port::Change;
 use std::collections::BTreeMap;
 
 /// For so long a node that is gone counts as one that may come back.
@@ -15,13 +13,12 @@ const RETURNS_MS: u64 = 3_600_000;
 pub struct Departed(BTreeMap<String, (NodeEntry, BootMs)>);
 
 impl Departed {
-    /// To be told before the view hears of these changes: which nodes they take away.
-    pub fn note(&mut self, view: &View, changes: &[Change], now: BootMs) {
-        for change in changes.iter().filter(|change| matches!(change, Change::Delete { .. })) {
-            let gone = facts::changes(std::slice::from_ref(change)).pop();
-            let Some(Fact::NodeDown(node)) = gone else { continue };
+    /// To be told before the view hears of these facts: which nodes they take away.
+    pub fn note(&mut self, view: &View, facts: &[Fact], now: BootMs) {
+        for fact in facts {
+            let Fact::NodeDown(node) = fact else { continue };
             self.0.extend(
-                view.nodes().get(&node).map(|peer| (peer.entry.name.clone(), (peer.entry.clone(), now))),
+                view.nodes().get(node).map(|peer| (peer.entry.name.clone(), (peer.entry.clone(), now))),
             );
         }
         self.forget(now);
@@ -54,7 +51,6 @@ mod tests {
     use super::*;
     use shoal_core::id::NodeId;
     use shoal_core::view::Snapshot;
-    use shoal_store::key::Key;
     use uuid::Uuid;
 
     fn view(names: &[&str]) -> View {
@@ -74,8 +70,7 @@ mod tests {
     #[test]
     fn who_is_gone_is_remembered_for_an_hour() {
         let mut departed = Departed::default();
-        let key = Key::Node(NodeId(Uuid::from_u128(2))).to_string();
-        departed.note(&view(&["a", "b"]), &[Change::Delete { key, revision: 2 }], BootMs(5));
+        departed.note(&view(&["a", "b"]), &[Fact::NodeDown(NodeId(Uuid::from_u128(2)))], BootMs(5));
         let names = |departed: &Departed, live: &[&str], now| {
             let absent = departed.absent(&view(live), BootMs(now));
             absent.into_iter().map(|entry| entry.name).collect::<Vec<_>>()

@@ -132,7 +132,7 @@ impl Strawman {
                 (self.paused, self.queue, self.places) = Default::default();
                 facts::snapshot(&kvs, revision).facts
             }
-            FollowItem::Changes { changes, .. } => facts::changes(&changes),
+            FollowItem::Changes { changes, .. } => facts::changes(&facts::seen(&changes)),
             FollowItem::Progress(_) => Vec::new(),
             FollowItem::Interrupted(why) => bail!("{}: {why}", self.setup.name),
         };
