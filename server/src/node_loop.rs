@@ -49,8 +49,8 @@ const BURST: usize = 256;
 
 /// A plan is followed by this many times of what it took without another, while events go on being heard and carried out: so planning takes
 /// at most a fifth of the loop's time however many nodes there are and however fast the store changes, and the next plan knows more.
-const REST_FACTOR: u32 = 4;
-/// Shorter rests are not taken: a timer is no finer.
+const REST_FACTOR: u32 = 9;
+/// Shorter rests add up until they are so long: a timer is no finer.
 const REST_MIN: Duration = Duration::from_millis(1);
 /// No rest is longer than this: what a free slot waits at most.
 const REST_MAX: Duration = Duration::from_millis(50);
@@ -208,7 +208,7 @@ impl NodeLoop {
                 self.hear(event);
             }
             self.carry_out().await?;
-            self.owed = Instant::now() < self.rest_until;
+            self.owed = Instant::now() + REST_MIN < self.rest_until;
             if !self.owed {
                 self.decide().await?;
             }

@@ -39,10 +39,8 @@ impl NodeLoop {
         let begin = Instant::now();
         self.wake = None;
         self.node.decide(clock::boot(), &mut self.actions);
-        let rest = (begin.elapsed() * super::REST_FACTOR).min(super::REST_MAX);
-        if rest >= super::REST_MIN {
-            self.rest_until = Instant::now() + rest;
-        }
+        self.rest_until =
+            self.rest_until.max(begin) + (begin.elapsed() * super::REST_FACTOR).min(super::REST_MAX);
         self.carry_out().await
     }
 
