@@ -10,7 +10,7 @@ use crate::record::{self, RecordError};
 use shoal_core::entry::StatusEntry;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::task::Task;
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 /// Most moves in one batch. etcd allows 128 operations in a transaction and, together with those of the outer one, in each nested one: 40 moves, and at most
 /// [`shoal_core::gang::NODES_MAX`] nodes and 3 more in one of them. Most are 3 operations and 2 compares; throughput
@@ -173,10 +173,9 @@ impl Move {
         let value = record::encode_status(&StatusEntry::of(&self.new, created));
         let keys = Key::statuses_of(&self.new);
         let old_keys = self.old.as_ref().map(|old| Key::statuses_of(&old.value)).unwrap_or_default();
-        let old_value =
-            self.old.as_ref().map(|old| record::encode_status(&StatusEntry::of(&old.value, created)));
-        let stays =
-            |key: &Key| keys.len() > 1 && old_keys.contains(key) && old_value.as_ref() == Some(&value);
+        let old_value = || Some(record::encode_status(&StatusEntry::of(&self.old.as_ref()?.value, created)));
+        let stays = keys.len() > 1 && old_value().as_ref() == Some(&value);
+        let stays = |key: &Key| stays && old_keys.contains(key);
         let gone = old_keys.iter().filter(|key| !keys.contains(key)).map(|key| Op::Delete(key.to_string()));
         let mut writes: Vec<Op> = gone.collect();
         if let Guard::AllOffer(_) = self.guard {
@@ -222,11 +221,26 @@ pub fn batch(moves: &[Move]) -> Result<Txn, BatchError> {
     if bytes > BATCH_BYTES_MAX && moves.len() > 1 {
         return Err(BatchError::TooLarge(bytes));
     }
-    Ok(Txn {
-        then: txns.into_iter().map(Op::Txn).collect(),
-        or_else: vec![counts_as_put()],
-        ..Txn::default()
-    })
+    Ok(together(txns))
+}
+
+/// One transaction of the first of these moves, and of how many: as many as one batch may hold; at least one, where there is one.
+pub fn first_batch<'a>(moves: impl IntoIterator<Item = &'a Move>) -> (Txn, usize) {
+    let (mut seen, mut bytes, mut txns) = (HashSet::new(), 0, Vec::new());
+    for next in moves.into_iter().take(MOVES_MAX) {
+        let txn = next.to_txn();
+        bytes += size_of_txn(&txn);
+        if !seen.insert(next.new.id) || (!txns.is_empty() && bytes > BATCH_BYTES_MAX) {
+            break;
+        }
+        txns.push(txn);
+    }
+    let count = txns.len();
+    (together(txns), count)
+}
+
+fn together(txns: Vec<Txn>) -> Txn {
+    Txn { then: txns.into_iter().map(Op::Txn).collect(), or_else: vec![counts_as_put()], ..Txn::default() }
 }
 
 /// An operation that is never carried out, because a batch has no compares of its own. etcd (`costTxn` in its quota.go, 3.4 to 3.6) weighs a
@@ -236,23 +250,12 @@ pub(crate) fn counts_as_put() -> Op {
     Op::Put { key: key::NEVER_WRITTEN.to_owned(), value: Vec::new(), lease: None }
 }
 
-/// Takes from the front as many moves as one batch may hold; at least one, where there is one.
-pub fn take_batch(queue: &mut VecDeque<Move>) -> Vec<Move> {
-    let mut seen = HashSet::new();
-    let mut bytes = 0;
-    let mut taken = 0;
-    for next in queue.iter().take(MOVES_MAX) {
-        bytes += size_of_txn(&next.to_txn());
-        if !seen.insert(next.new.id) || (taken > 0 && bytes > BATCH_BYTES_MAX) {
-            break;
-        }
-        taken += 1;
-    }
-    queue.drain(..taken).collect()
-}
-
 /// The outcome of each move of a batch, in its order.
-pub fn read_batch(moves: &[Move], reply: &TxnReply) -> Result<Vec<MoveOutcome>, ReplyError> {
+pub fn read_batch<'a>(
+    moves: impl IntoIterator<Item = &'a Move, IntoIter: ExactSizeIterator>,
+    reply: &TxnReply,
+) -> Result<Vec<MoveOutcome>, ReplyError> {
+    let moves = moves.into_iter();
     if moves.len() != reply.replies.len() {
         return Err(ReplyError::Shape("another number of moves"));
     }
@@ -260,7 +263,7 @@ pub fn read_batch(moves: &[Move], reply: &TxnReply) -> Result<Vec<MoveOutcome>, 
         OpReply::Txn(inner) => one.read(inner, reply.revision),
         OpReply::Put | OpReply::Deleted(_) | OpReply::Got(_) => Err(ReplyError::Shape("not a transaction")),
     };
-    moves.iter().zip(&reply.replies).map(read).collect()
+    moves.zip(&reply.replies).map(read).collect()
 }
 
 /// Decides a move whose outcome is unknown by the record as it stands (a linearizable read, made after the call failed).
@@ -356,16 +359,15 @@ mod tests {
         let sizes = [10, BATCH_BYTES_MAX * 2, 10, BATCH_BYTES_MAX / 2, BATCH_BYTES_MAX / 2, 10];
         let all: Vec<Move> =
             (0..200_u128).map(|n| submit(n % 7 + n / 3 * 10, sizes[n as usize % sizes.len()])).collect();
-        let mut queue = VecDeque::from(all.clone());
-        let mut taken = Vec::new();
-        while !queue.is_empty() {
-            let part = take_batch(&mut queue);
-            assert!(!part.is_empty());
-            batch(&part).unwrap();
-            taken.extend(part);
+        let mut rest = all.as_slice();
+        while !rest.is_empty() {
+            let (txn, count) = first_batch(rest);
+            let (part, others) = rest.split_at(count);
+            assert!(count > 0);
+            assert_eq!(txn, batch(part).unwrap());
+            rest = others;
         }
-        assert_eq!(taken, all);
-        assert!(take_batch(&mut queue).is_empty());
+        assert_eq!(first_batch(rest).1, 0);
     }
 
     #[test]

@@ -152,17 +152,12 @@ impl Settle {
     /// Sends what fits one transaction. Returns what is not decided, and whether the store failed.
     async fn send(&self, ready: &mut VecDeque<Ready>) -> (Vec<Next>, bool) {
         let together = ready.iter().take_while(|r| !r.alone).count().max(1);
-        let mut queue: VecDeque<Move> = ready.iter().take(together).map(|r| r.one.clone()).collect();
-        let batch = moves::take_batch(&mut queue);
-        let sent: Vec<Ready> = ready.drain(..batch.len()).collect();
-        let txn = match moves::batch(&batch) {
-            Ok(txn) => txn,
-            Err(error) => unreachable!("take_batch makes a valid batch: {error}"),
-        };
+        let (txn, count) = moves::first_batch(ready.iter().take(together).map(|ready| &ready.one));
+        let sent: Vec<Ready> = ready.drain(..count).collect();
         Counters::count(&self.counters.txns, 1);
-        Counters::count(&self.counters.moves, batch.len() as u64);
+        Counters::count(&self.counters.moves, count as u64);
         match self.store.txn(txn).await {
-            Ok(reply) => match moves::read_batch(&batch, &reply) {
+            Ok(reply) => match moves::read_batch(sent.iter().map(|ready| &ready.one), &reply) {
                 Ok(outcomes) => (self.outcomes(sent, outcomes), false),
                 Err(error) => (self.unknown(sent, &error.to_string()).await, true),
             },
