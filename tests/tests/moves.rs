@@ -32,7 +32,7 @@ async fn three_nodes_end_each_of_two_hundred_tasks_exactly_once() -> Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bare_client_writes_the_same_and_its_watchers_see_it() -> Result<()> {
     let mut members = Members::start(1).await?;
-    let bare = Bare { connections: 3, batch: 40, tasks: TASKS, watchers: 3, limit: LIMIT };
+    let bare = Bare { connections: 3, batch: 40, reads: true, tasks: TASKS, watchers: 3, limit: LIMIT };
     let outcome = bare::measure(&mut members, bare).await?;
     assert_eq!(outcome.counts.moves, 2 * TASKS as u64);
     members.stop().await;

@@ -34,6 +34,8 @@ pub struct Bare {
     pub tasks: usize,
     /// Watchers of what nodes watch. With any, the time ends when the last of them has seen everything.
     pub watchers: usize,
+    /// Whether it reads each record before it steals the task, as everybody must who did not write it.
+    pub reads: bool,
     /// Takes longer only if something is wrong.
     pub limit: Duration,
 }
@@ -56,7 +58,14 @@ async fn on_empty_store(members: &Members, bare: Bare) -> Result<Outcome> {
         let (node, create_revision) = register(&*store, &name).await?;
         for part in share.chunks(share.len().div_ceil(IN_FLIGHT_MAX)) {
             let guard = Guard::OwnerAlive { node, create_revision };
-            lanes.push(Lane { store: store.clone(), node, name: name.clone(), guard, tasks: part.to_vec() });
+            lanes.push(Lane {
+                store: store.clone(),
+                node,
+                name: name.clone(),
+                guard,
+                tasks: part.to_vec(),
+                reads: bare.reads,
+            });
         }
     }
     let mut watches = Vec::new();
@@ -96,6 +105,7 @@ struct Lane {
     name: String,
     guard: Guard,
     tasks: Vec<Stored<Task>>,
+    reads: bool,
 }
 
 impl Lane {
@@ -109,7 +119,8 @@ impl Lane {
                 tick: Tick(0),
                 members: Vec::new(),
             };
-            let stolen = self.commit(tasks, |_| steal.clone()).await?;
+            let read = if self.reads { self.read(tasks).await? } else { tasks.to_vec() };
+            let stolen = self.commit(&read, |_| steal.clone()).await?;
             let outcome = End::Exited(Exit { how: ExitHow::Code(0), oom_killed: false });
             let finish = |task: &Task| Transition::Finish {
                 node: self.node,
@@ -120,6 +131,13 @@ impl Lane {
             txns += 2;
         }
         Ok(txns)
+    }
+
+    async fn read(&self, tasks: &[Stored<Task>]) -> Result<Vec<Stored<Task>>> {
+        let keys: Vec<String> = tasks.iter().map(|stored| Key::Task(stored.value.id).to_string()).collect();
+        let found = self.store.get_many_stale(&keys).await.context("reading records")?;
+        let read = |kv: Option<KeyValue>| Ok(record::decode_kv::<Task>(&kv.context("a record is gone")?)?);
+        found.into_iter().map(read).collect()
     }
 
     async fn commit(

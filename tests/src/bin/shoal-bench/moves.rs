@@ -50,6 +50,9 @@ pub struct MovesArguments {
     /// Milliseconds that each of its tasks takes, half of it less or more
     #[arg(long, value_delimiter = ',', default_value = "50,500")]
     rival_task_ms: Vec<u64>,
+    /// Only Shoal, beside nothing: for a profile
+    #[arg(long)]
+    alone: bool,
     /// Also write every round as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -99,9 +102,8 @@ pub async fn measure(figures: &mut Figures, arguments: &MovesArguments) -> Resul
 
 const SHOAL: &str = "Shoal";
 const BARE: &str = "bare, batches of 40";
-const BARE_SAME: &str = "bare, Shoal's batches";
-const WATCHED: &str = "bare, batches of 40, watched";
-const WATCHED_SAME: &str = "bare, Shoal's batches, watched";
+const SAME: &str = "bare, Shoal's batches and reads";
+const WATCHED: &str = "bare, Shoal's batches and reads, watched by as many";
 
 async fn moves(
     figures: &mut Figures,
@@ -120,16 +122,15 @@ async fn moves(
         let shoal = round(SHOAL, outcome);
         let same = (shoal.moves_per_txn.round() as usize).clamp(1, FULL);
         rounds.push(shoal);
-        for (contender, batch, watchers) in
-            [(BARE, FULL, 0), (BARE_SAME, same, 0), (WATCHED, FULL, nodes), (WATCHED_SAME, same, nodes)]
-        {
-            let bare = Bare { connections: nodes, batch, tasks, watchers, limit: LIMIT };
+        let contenders = [(BARE, FULL, false, 0), (SAME, same, true, 0), (WATCHED, same, true, nodes)];
+        for (contender, batch, reads, watchers) in contenders.into_iter().filter(|_| !arguments.alone) {
+            let bare = Bare { connections: nodes, batch, reads, tasks, watchers, limit: LIMIT };
             let outcome = tried(figures, contender, async || bare::measure(members, bare).await).await?;
             rounds.push(round(contender, outcome));
         }
     }
     let shoal = of(&rounds, SHOAL, |r| r.moves_per_s);
-    for contender in [SHOAL, BARE, BARE_SAME, WATCHED, WATCHED_SAME] {
+    for contender in [SHOAL, BARE, SAME, WATCHED].into_iter().take(if arguments.alone { 1 } else { 4 }) {
         let share = ratio(&shoal, &of(&rounds, contender, |r| r.moves_per_s));
         add(figures, &rounds, contender, &format!("Shoal reaches {share} of it"));
     }
