@@ -57,7 +57,7 @@ impl Priority {
     }
 
     /// The number.
-    pub fn number(self) -> u16 {
+    pub const fn number(self) -> u16 {
         self.0
     }
 

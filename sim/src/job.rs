@@ -1,7 +1,8 @@
 //! A job, as all policies see it, and the directions and classes that they and the measures speak of.
 //!
-//! Priority: higher is sooner, everywhere in this crate. Teuthology's numbers (lower is sooner, 1000 the default) are turned
-//! round where they come in, by [`priority_of_teuthology`] and nowhere else.
+//! Priority: the core's scale, where higher is sooner and the urgent begin at 900. Teuthology's numbers (lower is sooner, 75 the last urgent one,
+//! 1000 the default) are put on it where they come in, by [`priority_of_teuthology`] and nowhere else. Here the scale goes on below the core's
+//! lowest, for the policies that know no such end; [`core_priority`] cuts it.
 
 use serde::{Deserialize, Serialize};
 use shoal_core::priority::Priority;
@@ -21,7 +22,7 @@ pub struct Job {
     pub id: JobId,
     /// When it was submitted, in milliseconds from the start of the workload.
     pub arrival_ms: u64,
-    /// Higher is sooner. 0 is Teuthology's default.
+    /// Higher is sooner, on the core's scale.
     pub priority: i32,
     /// How many nodes it takes, at least 1.
     pub nodes: u32,
@@ -33,24 +34,22 @@ pub struct Job {
     pub limit_ms: u64,
 }
 
-/// Teuthology's default priority.
-const TEUTHOLOGY_DEFAULT: i32 = 1000;
+/// From this priority on a job is urgent.
+pub const URGENT: i32 = Priority::URGENT.number() as i32;
+/// The last of Teuthology's that is: its scheduler refuses runs of more than 25 jobs above it.
+const TEUTHOLOGY_URGENT: i32 = 75;
 
-/// Teuthology's priority with its direction turned round: its default becomes 0, its 75 becomes 925.
+/// Teuthology's priority turned round, point for point, so that its urgent ones are the core's: 0 becomes 975, 75 becomes 900, 76 becomes 899, and 974 becomes 1, below
+/// which is only the default, 1000.
 pub fn priority_of_teuthology(lower_is_sooner: i32) -> i32 {
-    TEUTHOLOGY_DEFAULT.saturating_sub(lower_is_sooner)
+    (URGENT + TEUTHOLOGY_URGENT).saturating_sub(lower_is_sooner)
 }
 
-/// The same on the core's scale of 1 to 1000. Only what is urgent to Teuthology is so to the core, whose class begins lower: 76 to 100 become the highest
-/// that is not.
+/// What the core has of it: 1 to 1000.
 pub fn core_priority(priority: i32) -> Priority {
-    let most = if priority >= URGENT { Priority::MAX } else { Priority::URGENT.number() - 1 };
-    let number = priority.clamp(Priority::MIN.into(), most.into());
+    let number = priority.clamp(Priority::MIN.into(), Priority::MAX.into());
     u64::try_from(number).ok().and_then(Priority::new).unwrap_or_default()
 }
-
-/// From this priority on a job is urgent: Teuthology's 75, above which its scheduler refuses runs of more than 25 jobs.
-pub const URGENT: i32 = TEUTHOLOGY_DEFAULT - 75;
 
 /// Bands of priority that waits are told by, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,7 +74,7 @@ impl Band {
         match priority {
             p if p >= URGENT => Band::Urgent,
             p if p >= priority_of_teuthology(150) => Band::High,
-            p if p > 0 => Band::Normal,
+            p if p > priority_of_teuthology(1000) => Band::Normal,
             _ => Band::Low,
         }
     }
@@ -147,9 +146,9 @@ mod tests {
 
     #[test]
     fn what_is_urgent_to_teuthology_and_nothing_else_is_urgent_to_the_core() {
-        let core = [0, 75, 76, 100, 101, 1000, 2000].map(|p| core_priority(priority_of_teuthology(p)));
-        assert_eq!(core.map(Priority::number), [1000, 925, 899, 899, 899, 1, 1]);
-        assert_eq!(core.map(Priority::is_urgent), [true, true, false, false, false, false, false]);
+        let core = [-100, 0, 75, 76, 100, 974, 1000, 2000].map(|p| core_priority(priority_of_teuthology(p)));
+        assert_eq!(core.map(Priority::number), [1000, 975, 900, 899, 875, 1, 1, 1]);
+        assert_eq!(core.map(Priority::is_urgent), [true, true, true, false, false, false, false, false]);
     }
 
     #[test]

@@ -7,13 +7,11 @@
 //! Flow: [`workload`] makes [`job::Job`]s, [`engine::run`] lets a [`policy::Policy`] start them, [`measure`] counts, [`experiment`]
 //! repeats that over seeds and policies, [`report`] shows it.
 
-pub mod backfill;
 pub mod engine;
 pub mod experiment;
 pub mod job;
 pub mod measure;
 pub mod policy;
-pub mod profile;
 pub mod queue;
 pub mod report;
 pub mod rng;

@@ -23,8 +23,8 @@ Examples:
 
 Policies: workers, dispatcher[:SECONDS a job], easy[:POINTS of aging an hour], shoal. Times
 are hours; each number is the mean over the seeds. A file to replay has one JSON object a line:
-arrival_ms, nodes, service_ms, and optionally priority (higher is sooner) or teuthology_priority,
-estimate_ms (expected) and limit_ms (never exceeded).";
+arrival_ms, nodes, service_ms, and optionally priority (Shoal's) or teuthology_priority (lower
+is sooner; its 75 is Shoal's 900, and so on point for point), estimate_ms (expected) and limit_ms (never exceeded).";
 
 /// Work that is made from a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,11 +4,14 @@
 //! Source: Lifka, "The ANL/IBM SP scheduling system", 1995. With aging, a job's priority rises with its waiting up to the top of Teuthology's scale
 //! (its 0), and those at the top are in order of submission: that is the naive form which wrecks urgent latency (reference/teuthology.md §3).
 
+pub mod backfill;
+pub mod profile;
+
 use super::{Action, Policy};
-use crate::backfill::{self, Room};
 use crate::engine::Pool;
 use crate::job::{HOUR_MS, Job, priority_of_teuthology};
 use crate::queue::{Queue, Rank, Waiting};
+use backfill::Room;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -77,7 +80,7 @@ impl Policy for Easy {
         self.ripen(now_ms);
         let ends = pool.running.iter().map(|(end_ms, _, nodes)| (*end_ms, *nodes));
         let room = Room { now_ms, free: pool.free.saturating_sub(self.params.reserve), ends };
-        let plan = backfill::plan(&self.queue, room, 1);
+        let plan = backfill::plan(&self.queue, room);
         for (rank, job) in &plan.starts {
             self.queue.remove(*rank);
             actions.push(Action::Start { job: job.id, kill_after_ms: None });

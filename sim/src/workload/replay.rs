@@ -1,19 +1,20 @@
 //! Recorded tasks: a file of JSON lines, one job a line, in any order.
 //!
-//! Fields: `arrival_ms` (from any fixed point), `nodes`, `service_ms` (how long it held them); optional `priority` (higher is sooner, 0 the
-//! default), or instead `teuthology_priority` (lower is sooner, 1000 the default); optional `estimate_ms` (what was expected) and
+//! Fields: `arrival_ms` (from any fixed point), `nodes`, `service_ms` (how long it held them); optional `priority` (Shoal's: 1 to 1000, higher is
+//! sooner, 500 the default), or instead `teuthology_priority` (lower is sooner); optional `estimate_ms` (what was expected) and
 //! `limit_ms` (what it could not exceed), both `service_ms` when absent. Others are ignored. Empty lines are passed over. Time begins at the first arrival.
 
 use super::Workload;
 use crate::job::{Job, priority_of_teuthology};
 use serde::Deserialize;
+use shoal_core::priority::Priority;
 
 #[derive(Deserialize)]
 struct Line {
     arrival_ms: u64,
     nodes: u32,
     service_ms: u64,
-    priority: Option<i32>,
+    priority: Option<i64>,
     teuthology_priority: Option<i32>,
     estimate_ms: Option<u64>,
     limit_ms: Option<u64>,
@@ -30,7 +31,7 @@ pub enum ReplayError {
         /// Why.
         source: serde_json::Error,
     },
-    /// A job of no nodes, or two priorities.
+    /// A job of no nodes, a priority that there is not, or two.
     #[error("line {line}: {field} must {rule}, was {was}")]
     BadField {
         /// Counts from 1.
@@ -71,9 +72,12 @@ fn job(line: usize, text: &str) -> Result<Job, ReplayError> {
         (Some(_), Some(was)) => {
             return Err(bad("teuthology_priority", "not stand beside priority", was.into()));
         }
-        (Some(priority), None) => priority,
+        (Some(was), None) => {
+            let priority = u64::try_from(was).ok().and_then(Priority::new);
+            priority.ok_or_else(|| bad("priority", "be 1 to 1000", was))?.number().into()
+        }
         (None, Some(lower_is_sooner)) => priority_of_teuthology(lower_is_sooner),
-        (None, None) => 0,
+        (None, None) => Priority::NORMAL.number().into(),
     };
     let (nodes, service_ms) = (read.nodes, read.service_ms);
     let estimate_ms = read.estimate_ms.unwrap_or(service_ms);
@@ -93,7 +97,7 @@ mod tests {
         let workload = replay(text).unwrap();
         let seen: Vec<_> =
             workload.jobs.iter().map(|j| (j.id, j.arrival_ms, j.priority, j.estimate_ms)).collect();
-        assert_eq!(seen, [(0, 0, 0, 9), (1, 500, 925, 5)]);
+        assert_eq!(seen, [(0, 0, 500, 9), (1, 500, 900, 5)]);
         assert_eq!(workload.horizon_ms, 500);
     }
 
@@ -104,6 +108,10 @@ mod tests {
         assert_eq!(
             error(r#"{"arrival_ms": 0, "nodes": 0, "service_ms": 1}"#),
             "line 1: nodes must be at least 1, was 0"
+        );
+        assert_eq!(
+            error(r#"{"arrival_ms": 0, "nodes": 1, "service_ms": 1, "priority": 1001}"#),
+            "line 1: priority must be 1 to 1000, was 1001"
         );
         assert_eq!(error(" \n"), "there is no job in it");
     }

@@ -1,8 +1,9 @@
-//! What starts now: greedily in order; the first jobs that cannot start get reservations, and backfill goes around these.
+//! What starts now under EASY: greedily in order; the first job that cannot start gets a reservation, and backfill goes around it.
 //!
-//! Invariant: what is started moves no reservation made here to a later time, as long as nothing runs longer than its limit.
+//! Of a pool of nodes that are all alike, so a reservation is of a number of them. (Shoal's, of nodes that differ, is `core/src/plan/reserve.rs`.)
+//! Invariant: what is started moves the reservation to no later time, as long as nothing runs longer than its limit.
 
-use crate::profile::Profile;
+use super::profile::Profile;
 use crate::queue::{Queue, Rank, Waiting};
 
 /// What there is to fill.
@@ -21,8 +22,6 @@ pub struct Room<E> {
 pub struct Reservation {
     /// For whom.
     pub job: Waiting,
-    /// Its place in the order.
-    pub rank: Rank,
     /// When it can start.
     pub start_ms: u64,
 }
@@ -32,13 +31,12 @@ pub struct Reservation {
 pub struct Plan {
     /// In order of decision.
     pub starts: Vec<(Rank, Waiting)>,
-    /// In order of the queue.
-    pub reservations: Vec<Reservation>,
+    /// Of the first that could not start.
+    pub reservation: Option<Reservation>,
 }
 
-/// Plans; the queue is not changed. At most `reservations_max` jobs (at least one) get a reservation; a job that is wider than the pool
-/// ever is gets none and stops nobody.
-pub fn plan<E: Iterator<Item = (u64, u32)>>(queue: &Queue, room: Room<E>, reservations_max: usize) -> Plan {
+/// Plans; the queue is not changed. A job that is wider than the pool ever is gets no reservation and stops nobody.
+pub fn plan<E: Iterator<Item = (u64, u32)>>(queue: &Queue, room: Room<E>) -> Plan {
     let mut plan = Plan::default();
     let mut free = room.free;
     let mut waiting = queue.iter().peekable();
@@ -59,7 +57,7 @@ pub fn plan<E: Iterator<Item = (u64, u32)>>(queue: &Queue, room: Room<E>, reserv
         *free -= job.nodes;
         plan.starts.push((rank, job));
     };
-    // Still in order: who cannot start gets a reservation, until there are enough of them.
+    // Still in order: the first that cannot start gets the reservation.
     let mut after = None;
     for (rank, job) in waiting {
         after = Some(rank);
@@ -67,12 +65,10 @@ pub fn plan<E: Iterator<Item = (u64, u32)>>(queue: &Queue, room: Room<E>, reserv
             Some(start_ms) if start_ms == room.now_ms => start(&mut profile, &mut free, (rank, job)),
             Some(start_ms) => {
                 profile.take(start_ms, job.limit_ms, job.nodes);
-                plan.reservations.push(Reservation { job, rank, start_ms });
+                plan.reservation = Some(Reservation { job, start_ms });
+                break;
             }
             None => {}
-        }
-        if plan.reservations.len() >= reservations_max {
-            break;
         }
     }
     // Backfill: the first, in order, that is in nobody's way.
