@@ -48,7 +48,7 @@ const REFUSED_RETRY: Duration = Duration::from_secs(2);
 const BURST: usize = 256;
 
 /// A plan is followed by this many times of what it took without another, while events go on being heard and carried out: so planning takes
-/// at most a fifth of the loop's time however many nodes there are and however fast the store changes, and the next plan knows more.
+/// at most a tenth of the loop's time however many nodes there are and however fast the store changes, and the next plan knows more.
 const REST_FACTOR: u32 = 9;
 /// Shorter rests add up until they are so long: a timer is no finer.
 const REST_MIN: Duration = Duration::from_millis(1);
