@@ -10,6 +10,8 @@ use futures::stream::{self, BoxStream};
 use shoal_proto::v1;
 use shoal_proto::v1::State;
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Before the log of a running attempt is asked for again after all nodes have refused it.
@@ -24,6 +26,8 @@ pub enum Event {
     Bytes {
         /// Which attempt.
         attempt: u32,
+        /// Whose of its members; 0 is the first, and the only one of a task of one node.
+        rank: u32,
         /// Where in its log.
         offset: u64,
         /// What it wrote.
@@ -31,17 +35,21 @@ pub enum Event {
         /// When, as far as it is known and was asked for.
         times: Vec<v1::LogTime>,
     },
-    /// The log of an attempt reached its cap.
+    /// A log reached its cap.
     Truncated {
         /// Which attempt.
         attempt: u32,
+        /// Whose of its members.
+        rank: u32,
     },
     /// An attempt is over and the task is not: it is queued again.
     Lost(v1::Attempt),
-    /// The rest of an attempt's log cannot be had.
+    /// The rest of a log cannot be had.
     LogIncomplete {
         /// Which attempt.
         attempt: u32,
+        /// Whose of its members.
+        rank: u32,
         /// Why.
         why: String,
     },
@@ -51,6 +59,7 @@ pub enum Event {
 
 struct OpenLog {
     attempt: u32,
+    rank: u32,
     offset: u64,
     stream: BoxStream<'static, Result<v1::LogChunk, Error>>,
 }
@@ -61,9 +70,11 @@ pub struct Follow {
     id: String,
     /// How the first log begins, and whether times are wanted.
     begin: v1::LogRequest,
+    /// Whether the logs of all members are followed.
+    all_ranks: bool,
     changes: BoxStream<'static, Result<v1::Task, Error>>,
     task: Option<v1::Task>,
-    log: Option<OpenLog>,
+    logs: Vec<OpenLog>,
     /// Highest attempt whose log was begun.
     begun: u32,
     /// Highest attempt whose loss was told.
@@ -74,13 +85,18 @@ pub struct Follow {
 
 enum Input {
     Change(Option<Result<Box<v1::Task>, Error>>),
-    Chunk(Option<Result<v1::LogChunk, Error>>),
+    Chunk(OpenLog, Option<Result<v1::LogChunk, Error>>),
 }
 
 impl Client {
-    /// Follows the task with this full id, from the start of its log.
+    /// Follows the task with this full id, from the start of its log; of a task of several nodes the logs of all of them.
     pub fn follow(&self, id: &str) -> Follow {
-        self.follow_from(id, v1::LogRequest::default())
+        self.follow_all_from(id, v1::LogRequest::default())
+    }
+
+    /// As [`Client::follow_from`], but the logs of all members of a task of several nodes.
+    pub fn follow_all_from(&self, id: &str, begin: v1::LogRequest) -> Follow {
+        Follow { all_ranks: true, ..self.follow_from(id, begin) }
     }
 
     /// Follows the task with this full id. The log of its latest attempt begins as `begin` says (`tail_lines`, `since_ms`), those of later attempts at
@@ -89,10 +105,11 @@ impl Client {
         Follow {
             client: self.clone(),
             begin,
+            all_ranks: false,
             id: id.to_owned(),
             changes: self.watch(&[id.to_owned()]),
             task: None,
-            log: None,
+            logs: Vec::new(),
             begun: 0,
             lost: 0,
             ready: VecDeque::new(),
@@ -113,24 +130,24 @@ impl Follow {
             }
             let input = tokio::select! {
                 change = self.changes.next() => Input::Change(change.map(|change| change.map(Box::new))),
-                chunk = next_chunk(&mut self.log) => Input::Chunk(chunk),
+                (log, chunk) = next_chunk(&mut self.logs) => Input::Chunk(log, chunk),
             };
             match input {
                 Input::Change(Some(change)) => self.changed(*change?),
                 Input::Change(None) => self.drain().await,
-                Input::Chunk(chunk) => self.chunk(chunk),
+                Input::Chunk(log, chunk) => self.chunk(log, chunk),
             }
         }
     }
 
-    /// The watch has ended with the task: only the log is left.
+    /// The watch has ended with the task: only the logs are left.
     async fn drain(&mut self) {
-        if self.log.is_some() {
-            let chunk = next_chunk(&mut self.log).await;
-            self.chunk(chunk);
-        } else {
+        if self.logs.is_empty() {
             self.done = true;
             self.ready.extend(self.task.take().map(|task| Event::Ended(Box::new(task))));
+        } else {
+            let (log, chunk) = next_chunk(&mut self.logs).await;
+            self.chunk(log, chunk);
         }
     }
 
@@ -148,13 +165,16 @@ impl Follow {
             self.begun = latest;
             let begin = self.begin.clone();
             (self.begin.tail_lines, self.begin.since_ms) = (0, 0);
-            self.log = Some(self.open(latest, begin, Duration::ZERO));
+            let members = task.attempts.last().map_or(0, |attempt| attempt.members.len() as u32);
+            let ranks = if self.all_ranks { 0..members.max(1) } else { begin.rank..begin.rank + 1 };
+            let open = |rank| self.open(latest, v1::LogRequest { rank, ..begin.clone() }, Duration::ZERO);
+            self.logs = ranks.map(open).collect();
         }
         self.task = Some(task);
     }
 
     fn open(&self, attempt: u32, begin: v1::LogRequest, after: Duration) -> OpenLog {
-        let offset = begin.offset;
+        let (rank, offset) = (begin.rank, begin.offset);
         let task = self.id.clone();
         let request = v1::LogRequest { task, attempt, follow: true, no_proxy: false, ..begin };
         let client = self.client.clone();
@@ -162,51 +182,56 @@ impl Follow {
             tokio::time::sleep(after).await;
             client.log(request)
         };
-        OpenLog { attempt, offset, stream: stream::once(log).flatten().boxed() }
+        OpenLog { attempt, rank, offset, stream: stream::once(log).flatten().boxed() }
     }
 
-    fn chunk(&mut self, chunk: Option<Result<v1::LogChunk, Error>>) {
-        let Some(log) = &mut self.log else { return };
-        let attempt = log.attempt;
+    /// Takes in what came of a log, which is kept unless it has ended.
+    fn chunk(&mut self, mut log: OpenLog, chunk: Option<Result<v1::LogChunk, Error>>) {
+        let (attempt, rank) = (log.attempt, log.rank);
         match chunk {
             Some(Ok(chunk)) => {
                 log.offset = chunk.offset + chunk.data.len() as u64;
                 if !chunk.data.is_empty() {
                     let v1::LogChunk { offset, data, times, .. } = chunk;
-                    self.ready.push_back(Event::Bytes { attempt, offset, data, times });
+                    self.ready.push_back(Event::Bytes { attempt, rank, offset, data, times });
                 }
                 if chunk.truncated {
-                    self.ready.push_back(Event::Truncated { attempt });
+                    self.ready.push_back(Event::Truncated { attempt, rank });
                 }
+                // Behind the others, so that one that never ceases does not keep them from being heard.
+                self.logs.push(log);
             }
-            Some(Err(error)) => {
-                let offset = log.offset;
-                self.log = None;
-                self.broken(attempt, offset, &error);
-            }
-            None => self.log = None,
+            Some(Err(error)) => self.broken(&log, &error),
+            None => {}
         }
     }
 
-    fn broken(&mut self, attempt: u32, offset: u64, error: &Error) {
+    fn broken(&mut self, log: &OpenLog, error: &Error) {
+        let OpenLog { attempt, rank, offset, .. } = *log;
         let runs = self.task.as_ref().is_some_and(|task| task.state() == State::Running);
         if attempt <= self.lost {
             return;
         }
         if runs && (error.is_transient() || matches!(error, Error::TimedOut { .. })) {
-            let v1::LogRequest { timestamps, rank, .. } = self.begin;
+            let timestamps = self.begin.timestamps;
             let begin = v1::LogRequest { offset, timestamps, rank, ..Default::default() };
-            self.log = Some(self.open(attempt, begin, LOG_AGAIN_AFTER));
+            self.logs.push(self.open(attempt, begin, LOG_AGAIN_AFTER));
         } else {
-            self.ready.push_back(Event::LogIncomplete { attempt, why: error.to_string() });
+            self.ready.push_back(Event::LogIncomplete { attempt, rank, why: error.to_string() });
         }
     }
 }
 
-/// The next chunk of the open log; for ever pending when none is open.
-async fn next_chunk(log: &mut Option<OpenLog>) -> Option<Result<v1::LogChunk, Error>> {
-    match log {
-        Some(log) => log.stream.next().await,
-        None => std::future::pending().await,
-    }
+/// The next chunk of any of the open logs, and that log, which is taken out; for ever pending when none is open. Takes nothing when it is dropped before.
+async fn next_chunk(logs: &mut Vec<OpenLog>) -> (OpenLog, Option<Result<v1::LogChunk, Error>>) {
+    let (index, chunk) = poll_fn(|context| {
+        let mut logs = logs.iter_mut().enumerate();
+        let ready = logs.find_map(|(index, log)| match log.stream.poll_next_unpin(context) {
+            Poll::Ready(chunk) => Some((index, chunk)),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await;
+    (logs.remove(index), chunk)
 }

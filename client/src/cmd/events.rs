@@ -13,7 +13,7 @@ use std::io;
 /// Shows an event.
 pub fn show(context: &Context, out: &mut LogOutput, event: Event) -> io::Result<()> {
     match &event {
-        Event::Bytes { offset, data, times, .. } => return out.show(data, *offset, times),
+        Event::Bytes { rank, offset, data, times, .. } => return out.show_of(*rank, data, *offset, times),
         Event::State(_) => return Ok(()),
         // Before a note, and before another attempt's log.
         Event::Truncated { .. } | Event::Lost(_) | Event::LogIncomplete { .. } | Event::Ended(_) => {
@@ -21,9 +21,9 @@ pub fn show(context: &Context, out: &mut LogOutput, event: Event) -> io::Result<
         }
     }
     match event {
-        Event::Truncated { attempt } => {
-            context
-                .note(&format!("the log of attempt {attempt} reached its cap; what came after was dropped"));
+        Event::Truncated { attempt, rank } => {
+            let log = log_name(attempt, rank);
+            context.note(&format!("{log} reached its cap; what came after was dropped"));
         }
         Event::Lost(attempt) => context.note(&format!(
             "attempt {} on {} is over ({}); the next one starts from the beginning",
@@ -31,12 +31,17 @@ pub fn show(context: &Context, out: &mut LogOutput, event: Event) -> io::Result<
             attempt.node_name,
             if attempt.end.is_empty() { "node lost" } else { &attempt.end }
         )),
-        Event::LogIncomplete { attempt, why } => {
-            context.note(&format!("the rest of the log of attempt {attempt} cannot be had: {why}"));
+        Event::LogIncomplete { attempt, rank, why } => {
+            context.note(&format!("the rest of {} cannot be had: {why}", log_name(attempt, rank)));
         }
         Event::Bytes { .. } | Event::State(_) | Event::Ended(_) => {}
     }
     Ok(())
+}
+
+fn log_name(attempt: u32, rank: u32) -> String {
+    let of = if rank == 0 { String::new() } else { format!(" of member {rank}") };
+    format!("the log{of} of attempt {attempt}")
 }
 
 /// The exit code for the task, with a note when it did not end well.

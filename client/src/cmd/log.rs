@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::exit::{TIME_LIMIT, is_terminal};
 use crate::follow::Event;
 use crate::output::log::LogOutput;
-use crate::output::tasks::now_ms;
+use crate::output::tasks::{nodes_wanted, now_ms};
 use crate::values;
 use clap::Args;
 use futures::TryStreamExt;
@@ -19,7 +19,8 @@ const AFTER_HELP: &str = "\
 Examples:
   shoal log -n 100 1a2b3c4d
   shoal log -t --since 5m @last
-  shoal log --rank 2 @last    of the third node of a task of several
+  shoal log @last             of a task of several nodes, line by line with the rank of each
+  shoal log --rank 2 @last    of its third node alone, byte by byte
   shoal log -f @last          follows to the end, leaves with the task's exit code";
 
 /// The options of `log`.
@@ -47,7 +48,7 @@ pub struct LogArgs {
     /// The log of this attempt [default: the latest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub attempt: Option<u32>,
-    /// The log of this member of a task of several nodes: each has its own [default: 0, the first]
+    /// The log of this member of a task of several nodes alone, as it is [default: of all, each line with its rank]
     #[arg(long, value_name = "N")]
     pub rank: Option<u32>,
 }
@@ -64,25 +65,36 @@ pub async fn run(context: &Context, args: &LogArgs) -> Done {
     shown.unwrap_or(Ok(TIME_LIMIT))
 }
 
-/// One attempt's log: to where it is now or, when it is followed, to its end.
-async fn show(context: &Context, args: &LogArgs, id: &str) -> Done {
-    let request = v1::LogRequest {
-        task: id.to_owned(),
-        attempt: args.attempt.unwrap_or(0),
-        follow: args.follow,
-        ..begin(args)
-    };
-    let mut out = LogOutput::new(args.raw, args.timestamps);
-    let mut chunks = context.client.log(request);
-    let failed = |error| Report::of(format!("cannot read the log of task {id}"), &error);
-    while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
-        out.show(&chunk.data, chunk.offset, &chunk.times)?;
-        if chunk.truncated {
-            out.finish()?;
-            context.note("the log reached its cap; what came after was dropped");
-        }
+/// How many members' logs are meant.
+async fn members(context: &Context, args: &LogArgs, id: &str) -> Result<u32, Report> {
+    if args.rank.is_some() {
+        return Ok(1);
     }
-    out.finish()?;
+    let task = context.client.get(id).await;
+    let task = task.map_err(|error| Report::of(format!("cannot read the log of task {id}"), &error))?;
+    Ok(task.spec.as_ref().map_or(1, nodes_wanted))
+}
+
+/// One attempt's log to where it is now or, when it is followed, to its end; those of several members one after the other.
+async fn show(context: &Context, args: &LogArgs, id: &str) -> Done {
+    let members = members(context, args, id).await?;
+    let mut out = LogOutput::new(args.raw, args.timestamps);
+    if members > 1 {
+        out.label();
+    }
+    let failed = |error| Report::of(format!("cannot read the log of task {id}"), &error);
+    for rank in (0..members).map(|member| args.rank.unwrap_or(member)) {
+        let (task, attempt, follow) = (id.to_owned(), args.attempt.unwrap_or(0), args.follow);
+        let mut chunks = context.client.log(v1::LogRequest { task, attempt, rank, follow, ..begin(args) });
+        while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
+            out.show_of(rank, &chunk.data, chunk.offset, &chunk.times)?;
+            if chunk.truncated {
+                out.finish()?;
+                context.note("the log reached its cap; what came after was dropped");
+            }
+        }
+        out.finish()?;
+    }
     Ok(0)
 }
 
@@ -118,8 +130,14 @@ async fn follow_attempt(context: &Context, args: &LogArgs, id: &str, attempt: u3
 
 /// Follows attempt after attempt until the task has ended.
 async fn follow(context: &Context, args: &LogArgs, id: &str) -> Done {
-    let mut follow = context.client.follow_from(id, begin(args));
+    let several = members(context, args, id).await? > 1;
+    let client = &context.client;
+    let mut follow =
+        if several { client.follow_all_from(id, begin(args)) } else { client.follow_from(id, begin(args)) };
     let mut out = LogOutput::new(args.raw, args.timestamps);
+    if several {
+        out.label();
+    }
     while let Some(event) = follow.next().await.map_err(|error| lost(id, &error))? {
         match event {
             Event::Ended(task) => {

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::follow::{Event, Follow};
 use crate::output::log::LogOutput;
+use crate::output::tasks::nodes_wanted;
 use crate::selector::short;
 use clap::Args;
 use shoal_proto::v1;
@@ -20,7 +21,7 @@ const AFTER_HELP: &str = "\
 Examples:
   shoal run -- echo hello
   shoal run --cpus 2 --memory 1GiB --time-limit 10m --root host -- make test
-  shoal run --nodes 3 -- hostname     on three nodes; shows the first's log, shoal log --rank N another's
+  shoal run --nodes 3 -- hostname     on three nodes; each line of their logs with the rank of its node
 
 Ctrl-C cancels the task and waits for its end; a second one leaves without waiting.";
 
@@ -39,9 +40,12 @@ pub struct RunArgs {
 /// Runs the command.
 pub async fn run(context: &Context, args: RunArgs) -> Done {
     let spec = args.task.spec(args.command, &context.user);
+    let mut out = LogOutput::new(false, false);
+    if nodes_wanted(&spec) > 1 {
+        out.label();
+    }
     let mut signals = Signals::new()?;
     let (id, interrupted) = submit(context, spec, &mut signals).await?;
-    let out = LogOutput::new(false, false);
     let mut run = Run { context, follow: context.client.follow(&id), out, id, canceling: false };
     let to_end = async {
         let left = if interrupted { run.interrupted(&mut signals).await? } else { None };

@@ -1,6 +1,7 @@
 //! A log on stdout: byte by byte for a program, made harmless for a terminal; with a time before each line when that is asked for.
 
 use super::escape::Escaper;
+use super::members::Members;
 use shoal_proto::v1;
 use std::io::{self, IsTerminal, Write};
 
@@ -11,6 +12,8 @@ pub struct LogOutput {
     escaper: Option<Escaper>,
     timestamps: bool,
     line: Line,
+    /// Of a task of several nodes.
+    members: Option<Members>,
 }
 
 /// Where in a line the log is.
@@ -27,7 +30,21 @@ impl LogOutput {
     }
 
     fn to(terminal: bool, timestamps: bool) -> LogOutput {
-        LogOutput { escaper: terminal.then(Escaper::default), timestamps, line: Line::Begins }
+        LogOutput { escaper: terminal.then(Escaper::default), timestamps, line: Line::Begins, members: None }
+    }
+
+    /// Shows these bytes, which begin at `offset` of the log of one member; line by line with its rank before each, once several speak.
+    pub fn show_of(&mut self, rank: u32, data: &[u8], offset: u64, times: &[v1::LogTime]) -> io::Result<()> {
+        match &mut self.members {
+            Some(members) => write_out(&members.render(rank, data, offset, times)),
+            None => self.show(data, offset, times),
+        }
+    }
+
+    /// From here on several members speak: each line has the rank of its own before it.
+    pub fn label(&mut self) {
+        let (terminal, timestamps) = (self.escaper.is_some(), self.timestamps);
+        self.members.get_or_insert_with(|| Members::new(terminal, timestamps));
     }
 
     /// Shows these bytes, which begin at `offset` of their log.
@@ -66,7 +83,7 @@ impl LogOutput {
     }
 
     fn end(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = self.members.as_mut().map(Members::end).unwrap_or_default();
         if let Some(escaper) = &mut self.escaper {
             escaper.finish(&mut out);
         }
@@ -76,7 +93,7 @@ impl LogOutput {
 }
 
 /// The time of the byte at `offset`, with a blank behind; dashes of the same width where none is known.
-fn time_of(offset: u64, times: &[v1::LogTime]) -> String {
+pub(super) fn time_of(offset: u64, times: &[v1::LogTime]) -> String {
     let known = times.partition_point(|time| time.offset <= offset);
     let time =
         known.checked_sub(1).and_then(|last| jiff::Timestamp::from_millisecond(times[last].at_ms).ok());

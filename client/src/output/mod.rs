@@ -3,6 +3,7 @@
 pub mod escape;
 pub mod json;
 pub mod log;
+pub mod members;
 pub mod style;
 pub mod table;
 pub mod tasks;

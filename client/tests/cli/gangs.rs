@@ -112,14 +112,21 @@ fn the_end_of_several_names_the_member_that_counts() {
 }
 
 #[test]
-fn a_members_log_is_asked_for_by_rank() {
+fn the_lines_of_all_members_are_told_apart_by_rank_and_one_member_is_read_as_it_is() {
     let (shared, node) = node();
     let sent = shoal(&node.address, &["submit", "-q", "--nodes", "2", "--", "echo", "a"]);
     let id = sent.stdout.trim();
-    assert_eq!(shoal(&node.address, &["log", id]).stdout, "a\n");
-    assert_eq!(shoal(&node.address, &["log", "--rank", "1", id]).stdout, "a\n");
-    assert_eq!(shoal(&node.address, &["log", "-f", "--rank", "1", id]).stdout, "a\n");
-    assert_eq!(shared.lock().ranks, [0, 1, 1]);
+    shared.change(|world| {
+        world.update(id, |task| task.attempts[0].members = vec![v1::Member::default(); 2]);
+    });
+    let read = |args: &[&str]| shoal(&node.address, args).stdout;
+    assert_eq!(read(&["log", id]), "0: a\n1: a\n");
+    assert_eq!(read(&["log", "--rank", "1", id]), "a\n");
+    assert_eq!(read(&["log", "-f", "--rank", "1", id]), "a\n");
+    assert_eq!(shared.lock().ranks, [0, 1, 1, 1]);
+    let followed = read(&["log", "-f", id]);
+    let lines: std::collections::BTreeSet<&str> = followed.lines().collect();
+    assert_eq!(lines, ["0: a", "1: a"].into());
 }
 
 #[test]
