@@ -6,10 +6,10 @@ use shoal_proto::v1::{FailureKind, OnNodeLoss, State, Task, TaskSpec};
 use shoal_tests::api::{Api, exit_code};
 use shoal_tests::clock::Centis;
 use shoal_tests::cluster::{Cluster, Options};
-use shoal_tests::tasks::{with_cpu, witness};
+use shoal_tests::tasks::{sh, with_cpu, witness};
 use shoal_tests::witness::{Life, overlaps};
 use shoal_tests::{case, host, suite, wait};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             case!(own Options::default(), tasks_of_a_killed_node_run_elsewhere_and_never_twice_at_once),
             case!(own Options::default(), tasks_survive_the_death_of_the_etcd_leaders_node),
             case!(own Options::default(), a_stopped_servers_containers_die_before_a_peer_starts_them_again),
+            case!(own Options::default(), what_falls_to_a_frozen_node_starts_elsewhere_while_its_lease_still_lives),
         ],
     )
 }
@@ -195,5 +196,28 @@ async fn a_stopped_servers_containers_die_before_a_peer_starts_them_again(
     }
     let id = victim.api().submit(with_cpu(witness(20), 500)).await?;
     victim.api().wait_state(&id, State::Complete, SOON).await?;
+    Ok(())
+}
+
+async fn what_falls_to_a_frozen_node_starts_elsewhere_while_its_lease_still_lives(
+    cluster: Arc<Cluster>,
+) -> Result<()> {
+    let (victim, api) = (cluster.node(2), cluster.api(0));
+    victim.signal_server(Signal::STOP)?;
+    let asked = tokio::time::Instant::now();
+    // Some more than the three have room for, so that each has its own share of them.
+    let ids = api.submit_many(vec![with_cpu(sh("true"), 500); 2 * TASKS]).await?;
+    let mut nodes = BTreeSet::new();
+    for id in &ids {
+        let task = api.wait_state(id, State::Complete, SOON).await?;
+        nodes.extend(task.attempts.last().map(|attempt| attempt.node_name.clone()));
+    }
+    let took = asked.elapsed();
+    let lives = api.nodes().await?.iter().any(|node| node.name == victim.name());
+    victim.signal_server(Signal::CONT)?;
+    println!("{} tasks beside a frozen node of three: {:.2} s", ids.len(), took.as_secs_f64());
+    ensure!(!nodes.contains(victim.name()), "they ran on {nodes:?}");
+    ensure!(lives, "its lease had ended: after {took:.1?} that says nothing of the hedge");
+    victim.ready(SOON).await?;
     Ok(())
 }
