@@ -251,6 +251,9 @@ pub struct NodeEntry {
     /// The revision of the lock on it with which it has no start under way any more ([`crate::drain`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_seen: Option<i64>,
+    /// What of its tasks' limits and walls it does not enforce, for lack of root: `memory`, `cpu`, `pids`, `io`, `ids`, `disk`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<String>,
     /// Whether the store that it sees ends a lease only after its whole time to live (not so in some versions of etcd).
     #[serde(default)]
     pub leases_trusted: bool,

@@ -71,11 +71,14 @@ pub struct Condition {
     pub reason: String,
     /// The lock on it with which no start is under way any more.
     pub lock_seen: Option<i64>,
+    /// What its runner does not enforce, as far as it has said.
+    pub unenforced: Vec<String>,
 }
 
 impl Condition {
     fn of(entry: &NodeEntry) -> Condition {
-        Condition { reason: entry.reason.clone(), lock_seen: entry.lock_seen }
+        let NodeEntry { reason, lock_seen, unenforced, .. } = entry.clone();
+        Condition { reason, lock_seen, unenforced }
     }
 }
 
@@ -154,9 +157,9 @@ impl Keeper {
 
     /// The registration's content as it is now.
     fn entry_now(&self) -> NodeEntry {
-        let Condition { reason, lock_seen } = self.condition.borrow().clone();
+        let Condition { reason, lock_seen, unenforced } = self.condition.borrow().clone();
         let state = if reason.is_empty() { self.entry.state } else { NodeState::Draining };
-        NodeEntry { state, reason, lock_seen, ..self.entry.clone() }
+        NodeEntry { state, reason, lock_seen, unenforced, ..self.entry.clone() }
     }
 
     /// A new identity. Before it exists, everything that ran under an old one is dead.

@@ -246,6 +246,7 @@ fn entry(config: &Config, open: &OpenStore) -> NodeEntry {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: open.leases_trusted,
         voter: open.member.is_some(),
         unknown: Default::default(),

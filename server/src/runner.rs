@@ -49,6 +49,8 @@ pub struct RunnerConfig {
 /// What the runner reported of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
+    /// At (re)connection, where that has changed: what of limits and walls it does not enforce.
+    Unenforced(Vec<String>),
     /// At (re)connection: everything it has not forgotten. Sent once for each connection.
     Has(Vec<Report>),
     /// The program runs.
@@ -258,14 +260,18 @@ impl Client {
         if self.config.require_limits && !limits.is_empty() {
             return Err(link::LinkError::Unlimited(limits.join(", ")));
         }
-        if !unenforced.is_empty() && self.unenforced != unenforced {
-            let unenforced = unenforced.join(", ");
-            tracing::warn!(
-                unenforced,
-                "the runner is not root: these limits and walls of tasks are not enforced"
-            );
+        if self.unenforced != unenforced {
+            let names = unenforced.join(", ");
+            match names.as_str() {
+                "" => tracing::info!("the runner enforces all limits and walls of tasks"),
+                names => tracing::warn!(
+                    unenforced = names,
+                    "the runner is not root: these limits and walls of tasks are not enforced"
+                ),
+            }
+            self.unenforced.clone_from(&unenforced);
+            self.say(Said::Unenforced(unenforced));
         }
-        self.unenforced = unenforced;
         Ok(())
     }
 

@@ -305,6 +305,7 @@ impl Insight for Nodes {
             state: NodeState::Ready,
             reason: String::new(),
             lock_seen: None,
+            unenforced: Vec::new(),
             leases_trusted: true,
             voter: false,
             unknown: Default::default(),

@@ -19,12 +19,17 @@ struct Connection(Framed<UnixStream, LengthDelimitedCodec>);
 impl Connection {
     /// Accepts, hears the greeting and answers with these attempts, alive.
     async fn greet(listener: &UnixListener, alive: &[&str]) -> Connection {
+        let mut connection = Connection::open(listener).await;
+        connection.welcome(alive, false).await;
+        connection
+    }
+
+    async fn open(listener: &UnixListener) -> Connection {
         let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
         let (stream, _) = accepted.expect("the client did not connect").expect("a connection");
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
         let mut connection = Connection(Framed::new(stream, codec));
         assert_eq!(connection.request("a greeting").await, Request::Hello { version: VERSION });
-        connection.welcome(alive, false).await;
         connection
     }
 
@@ -92,6 +97,34 @@ async fn a_stop_that_was_lost_with_its_runner_is_sent_to_the_next() {
     let mut second = Connection::greet(&world.listener, &["a.1"]).await;
     assert_eq!(second.request("the stop, again").await, stop("a.1", 70));
     world.said.recv().await.expect("the client runs");
+}
+
+#[tokio::test]
+async fn what_a_runner_does_not_enforce_is_told_whenever_that_changes() {
+    let mut world = world();
+    let lacks = |what: &[&str]| what.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for (unenforced, told) in [
+        (lacks(&["memory", "ids"]), Some(lacks(&["memory", "ids"]))),
+        (lacks(&["memory", "ids"]), None),
+        (lacks(&[]), Some(lacks(&[]))),
+    ] {
+        let mut connection = Connection::open(&world.listener).await;
+        let welcome = Event::Welcome { version: VERSION, attempts: Vec::new(), more: false, unenforced };
+        connection.tell(&welcome).await;
+        let mut heard = None;
+        loop {
+            match tokio::time::timeout(PATIENCE, world.said.recv())
+                .await
+                .expect("it is told")
+                .expect("it runs")
+            {
+                Said::Unenforced(what) => heard = Some(what),
+                Said::Has(_) => break,
+                Said::Started(_) | Said::Stuck(..) | Said::Ended(..) => {}
+            }
+        }
+        assert_eq!(heard, told);
+    }
 }
 
 #[tokio::test]

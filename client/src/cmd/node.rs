@@ -45,6 +45,10 @@ async fn ls(context: &Context) -> Done {
             for node in nodes.iter().filter(|node| !node.reason.is_empty()) {
                 text.push_str(&format!("{} {}: {}\n", paint(RED, "unfit:"), node.name, node.reason));
             }
+            for node in nodes.iter().filter(|node| !node.unenforced.is_empty()) {
+                let word = paint(YELLOW, "not enforced, for lack of root:");
+                text.push_str(&format!("{word} {} {}\n", node.name, node.unenforced.join(", ")));
+            }
             for (node, lock) in nodes.iter().filter_map(|node| Some((node, node.lock.as_ref()?))) {
                 let word = paint(YELLOW, &format!("{}:", locked_word(lock)));
                 text.push_str(&format!("{word} {} {}\n", node.name, lock::lock_text(lock)));

@@ -224,6 +224,8 @@ pub struct Node {
     pub counts: BTreeMap<String, u32>,
     /// What of that no task takes.
     pub counts_free: BTreeMap<String, u32>,
+    /// What of its tasks' limits and walls it does not enforce, for lack of root.
+    pub unenforced: Vec<String>,
 }
 
 /// Several tasks.
@@ -467,6 +469,7 @@ impl From<&v1::Node> for Node {
             kept: node.kept,
             counts: node.counts.clone().into_iter().collect(),
             counts_free: node.counts_free.clone().into_iter().collect(),
+            unenforced: node.unenforced.clone(),
         }
     }
 }

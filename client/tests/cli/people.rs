@@ -28,6 +28,19 @@ fn asked(shared: &Shared) -> Vec<(String, To)> {
 }
 
 #[test]
+fn what_a_node_does_not_enforce_is_shown_with_its_name() {
+    let (shared, node) = node();
+    let plain = shoal(&node.address, &["node", "ls"]).stdout;
+    assert!(!plain.contains("not enforced"), "{plain}");
+    shared.lock().unenforced = [("node-2".to_owned(), vec!["memory".to_owned(), "ids".to_owned()])].into();
+    let list = shoal(&node.address, &["node", "ls"]).stdout;
+    assert!(list.contains("not enforced, for lack of root: node-2 memory, ids"), "{list}");
+    let json = shoal(&node.address, &["node", "ls", "-o", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["nodes"][1]["unenforced"], serde_json::json!(["memory", "ids"]));
+}
+
+#[test]
 fn several_tasks_are_moved_into_the_order_in_which_they_are_given() {
     let (shared, node) = node();
     let ids = queue(&node, 4);

@@ -101,6 +101,7 @@ pub fn node_entry(name: &str, resources: Resources) -> NodeEntry {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: true,
         voter: false,
         unknown: Unknown::new(),

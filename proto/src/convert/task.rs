@@ -80,6 +80,7 @@ pub fn node_to_wire(
         offers_up_to: entry.offers.up_to.iter().map(|(what, most)| (what.clone(), *most)).collect(),
         counts: counts_to_wire(&entry.counts),
         counts_free: counts_to_wire(&free.counts),
+        unenforced: entry.unenforced.clone(),
     }
 }
 

@@ -17,6 +17,9 @@ impl NodeLoop {
     pub(super) async fn runner_says(&mut self, said: Said) -> anyhow::Result<()> {
         match said {
             Said::Has(reports) => self.has(reports).await?,
+            Said::Unenforced(what) => {
+                self.ports.condition.send_modify(|condition| condition.unenforced = what);
+            }
             Said::Started(id) => {
                 failpoint!("server.after_started");
                 if let Some(attempt) = parse(&id) {

@@ -192,6 +192,7 @@ pub fn node_info(id: u128, name: &str, address: &str) -> NodeInfo {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: true,
         voter: true,
         unknown: Unknown::new(),

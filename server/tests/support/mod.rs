@@ -315,6 +315,7 @@ fn entry(config: &Config) -> NodeEntry {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

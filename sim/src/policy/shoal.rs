@@ -63,6 +63,7 @@ impl Shoal {
                 state: NodeState::Ready,
                 reason: String::new(),
                 lock_seen: None,
+                unenforced: Vec::new(),
                 leases_trusted: true,
                 voter: false,
                 unknown: Unknown::new(),

@@ -178,6 +178,7 @@ async fn register(store: &dyn Store, name: &str) -> Result<(NodeId, Revision)> {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

@@ -220,6 +220,7 @@ fn entry(setup: &Setup) -> NodeEntry {
         state: NodeState::Ready,
         reason: String::new(),
         lock_seen: None,
+        unenforced: Vec::new(),
         leases_trusted: true,
         voter: false,
         unknown: Default::default(),

@@ -349,6 +349,7 @@ impl Shoal for Api {
         let node = |name: &str| v1::Node {
             lock: locks.get(name).cloned(),
             kept: name == "node-2" && kept,
+            unenforced: self.shared.lock().unenforced.get(name).cloned().unwrap_or_default(),
             counts: counted(name, |count| count.0),
             counts_free: counted(name, |count| count.1),
             id: format!("{name}-id"),

@@ -6,7 +6,7 @@ use shoal_client::exit::is_terminal;
 use shoal_proto::v1;
 use shoal_proto::v1::exit::How;
 use shoal_proto::v1::{FailureKind, State};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -44,6 +44,8 @@ pub struct World {
     pub waits: u32,
     /// Nodes that are kept for people.
     pub reserve: Option<v1::ReserveInfo>,
+    /// What nodes do not enforce, by name.
+    pub unenforced: BTreeMap<String, Vec<String>>,
     /// The ranks of log requests as they came.
     pub ranks: Vec<u32>,
     pub revision: i64,
