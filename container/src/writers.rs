@@ -1,5 +1,5 @@
-//! Whether anybody has a file open for writing. Only the kernel knows, and it tells whoever asks for a lease on the file (fcntl(2)): a lease for reading is
-//! refused while there is a writer.
+//! Looking at a file while nobody writes it. Only the kernel knows, and it tells whoever asks for a lease on the file (fcntl(2)): a lease for reading is refused while
+//! somebody has the file open for writing, and who would open it so waits until the lease is given back.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -9,22 +9,22 @@ use std::os::fd::{AsFd, AsRawFd};
 /// From linux/fcntl.h.
 const F_SETSIG: c_int = 10;
 
-/// Whether somebody has this regular file, which must be open for reading alone, open for writing. An error of the kind `PermissionDenied`, where the caller neither
-/// owns the file nor has CAP_LEASE.
-pub fn is_written(file: impl AsFd) -> io::Result<bool> {
+/// Calls `look` while nobody can write this regular file, which must be open for reading alone; `None` when somebody has it open for writing. An error, and then `look` was
+/// not called, where there are no such leases: the caller neither owns the file nor has CAP_LEASE, say. To be short: others wait.
+pub fn while_unwritten<T>(file: impl AsFd, look: impl FnOnce() -> T) -> io::Result<Option<T>> {
     let fd = file.as_fd().as_raw_fd();
-    // Who opens the file for writing in the moment of the lease waits for its end, and we are sent a signal: the usual one would end this process, of this one
-    // nothing comes.
+    // When somebody comes to write we are sent a signal: the usual one would end this process, of this one nothing comes.
     // SAFETY: no memory is touched.
     check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) })?;
     // SAFETY: no memory is touched.
     match check(unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) }) {
         Ok(()) => {
+            let seen = look();
             // SAFETY: no memory is touched.
             check(unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) })?;
-            Ok(false)
+            Ok(Some(seen))
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -38,34 +38,35 @@ mod tests {
     use super::*;
     use std::fs::{File, OpenOptions};
 
+    fn is_written(file: &File) -> bool {
+        while_unwritten(file, || ()).unwrap().is_none()
+    }
+
     #[test]
     fn a_file_is_written_as_long_as_somebody_has_it_open_for_that() {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = dir.path().join("a");
         let writer = File::create(&path).unwrap();
         let reader = File::open(&path).unwrap();
-        assert!(is_written(&reader).unwrap());
+        assert!(is_written(&reader));
         drop(writer);
         let other = File::open(&path).unwrap();
-        assert!(!is_written(&reader).unwrap() && !is_written(&other).unwrap(), "readers are none");
+        assert!(!is_written(&reader) && !is_written(&other), "readers are none");
         // The lease is given back: nobody waits for its end.
         OpenOptions::new().append(true).open(&path).unwrap();
     }
 
     #[test]
-    fn who_opens_a_file_in_the_moment_of_the_question_ends_nothing() {
+    fn who_comes_to_write_waits_for_the_look_and_ends_nothing() {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let path = dir.path().join("a");
-        std::fs::write(&path, "x").unwrap();
+        std::fs::write(&path, "whole").unwrap();
         std::thread::scope(|scope| {
-            let opens = scope.spawn(|| {
-                for _ in 0..2_000 {
-                    OpenOptions::new().append(true).open(&path).unwrap();
-                }
-            });
-            let reader = File::open(&path).unwrap();
-            while !opens.is_finished() {
-                is_written(&reader).unwrap();
+            let writes = scope.spawn(|| (0..2_000).for_each(|_| std::fs::write(&path, "whole").unwrap()));
+            while !writes.is_finished() {
+                let reader = File::open(&path).unwrap();
+                let seen = while_unwritten(&reader, || std::io::read_to_string(&reader).unwrap());
+                assert!(seen.unwrap().is_none_or(|text| text == "whole"));
             }
         });
     }

@@ -397,6 +397,31 @@ async fn files_that_change_while_they_are_read_do_no_harm() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_written_again_is_never_taken_in_between() {
+    const WHOLE: &str = "a whole file";
+    let of = attempt(1);
+    let store = store_with(of).await;
+    let server = Server::start(&store, "n1");
+    let place = Place::new();
+    server.has(of, &place.path);
+    let path = place.path.clone();
+    let writing = std::thread::spawn(move || {
+        for n in 0..100 {
+            // Cut to nothing and written again, each time.
+            (0..20).for_each(|_| fs::write(path.join(format!("k{n}")), WHOLE).unwrap());
+        }
+    });
+    wait("all of them", async || (published(&store, of).await.len() == 100).then_some(())).await;
+    writing.join().unwrap();
+    for kv in store.list(key::gang_keys(of.task, of.number), ListOptions::default()).await.unwrap().kvs {
+        let value = record::decode_kv::<GangValue>(&kv).unwrap().value;
+        assert_eq!(value.text.as_deref(), Some(WHOLE), "{}", kv.key);
+    }
+    assert!(!place.at(".refused").exists(), "{:?}", fs::read_to_string(place.at(".refused")));
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_members_last_words_are_said_after_its_end_and_none_to_an_attempt_that_is_over() {
     let of = attempt(1);
     let store = store_with(of).await;

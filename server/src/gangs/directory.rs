@@ -102,10 +102,20 @@ impl Directory {
             Ok(_) => return Found::Refused(Refusal::NotAFile),
             Err(error) => return Found::Refused(Refusal::from(error)),
         };
-        if seen != Seen::Done && is_unfinished(file.as_fd(), &stat, seen) {
+        // A file just made is empty before its maker has it open for writing; one that is empty for longer is meant so.
+        if seen == Seen::Made && stat.st_size == 0 {
             return Found::Unfinished;
         }
-        match read_bounded(file.as_fd()) {
+        let read = match writers::while_unwritten(&file, || read_bounded(&file)) {
+            Ok(Some(read)) => read,
+            // Its writer is going to close it.
+            Ok(None) => return Found::Unfinished,
+            // The kernel does not tell us (we are not root): then a file just made that has another name was linked in, whole, and any other but those counts as
+            // it stands.
+            Err(_) if seen == Seen::Made && stat.st_nlink < 2 => return Found::Unfinished,
+            Err(_) => read_bounded(&file),
+        };
+        match read {
             Ok(Some(bytes)) => Found::Value(bytes),
             Ok(None) => Found::Refused(Refusal::TooLarge),
             Err(error) => Found::Refused(Refusal::from(error)),
@@ -146,16 +156,6 @@ impl Directory {
         }
         write_all(file.as_fd(), line.as_bytes())
     }
-}
-
-/// Whether somebody is still writing it. A file just made is empty before its maker has it open; one that is empty for longer is meant so. Where the kernel
-/// does not tell us about writers (we are not root), a file that has another name counts as linked in, whole, and one that was listed counts as it stands.
-fn is_unfinished(file: impl AsFd, stat: &rustix::fs::Stat, seen: Seen) -> bool {
-    let made = seen == Seen::Made;
-    if made && stat.st_size == 0 {
-        return true;
-    }
-    writers::is_written(file).unwrap_or(made && stat.st_nlink < 2)
 }
 
 /// All of a file, or `None` if that is more than a value may have.
