@@ -18,5 +18,7 @@ mod slot;
 mod stub;
 mod sys;
 pub mod wire;
+pub mod writers;
 
+pub use stub::gang::PATH as GANG_DIRECTORY;
 pub use stub::log::truncation_marker;

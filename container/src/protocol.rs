@@ -39,6 +39,12 @@ pub enum Request {
     KillAll,
     /// Kills every attempt, then ends the runner.
     Shutdown,
+    /// Asks for the directory of an attempt that was started with [`Start::gang`]; answered by [`Event::GangDirectory`], or not at all where there is none any more.
+    /// One that has ended has it until it is forgotten, so that its last words can be read.
+    GangDirectory {
+        /// The attempt.
+        id: String,
+    },
     /// Unpacks an image into the store; answered by [`Event::Unpacked`]. One that is there already is answered at once.
     Unpack(Box<Unpack>),
     /// Removes an image from the store; answered by [`Event::ImageRemoved`]. Whoever asks knows that no attempt uses it.
@@ -173,6 +179,9 @@ pub struct Start {
     /// What it sees of the host beside its root.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// It is one of several, and has a directory that it shares with the others ([`crate::GANG_DIRECTORY`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gang: bool,
     /// Hard limits.
     pub limits: Limits,
     /// From exec to SIGTERM; 0 is none.
@@ -225,6 +234,13 @@ pub enum Event {
         /// Which process waits for what, in words.
         why: String,
     },
+    /// The directory that was asked for: a descriptor (O_PATH) goes with the first byte of this frame, as SCM_RIGHTS. No other frame has one.
+    GangDirectory {
+        /// The attempt.
+        id: String,
+        /// It has ended: nobody writes there any more.
+        ended: bool,
+    },
     /// No attempt is alive.
     AllDead,
     /// An image was unpacked, or not.
@@ -260,6 +276,9 @@ pub struct Report {
     pub id: String,
     /// `None` while it is alive.
     pub end: Option<End>,
+    /// It has a directory that can be asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gang: bool,
 }
 
 /// How an attempt ended.

@@ -25,7 +25,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, Uid};
 use rustix::process::{Flock, FlockType, Pid};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,9 @@ pub struct StartRecord {
     /// The number of the slot it was lent.
     #[serde(default)]
     pub slot: Option<u32>,
+    /// The number under which its stub has the directory open that it shares with the other members of its task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gang: Option<i32>,
 }
 
 /// The last line of `status`.
@@ -155,9 +158,19 @@ impl AttemptDir {
     }
 
     /// Makes `status` with its first line; also its length.
-    pub fn create_status(&self, start: &Start, slot: u32) -> Result<(OwnedFd, u64), RecordError> {
+    pub fn create_status(
+        &self,
+        start: &Start,
+        slot: u32,
+        gang: Option<BorrowedFd<'_>>,
+    ) -> Result<(OwnedFd, u64), RecordError> {
         let error = |e| self.error("cannot write", "status", e);
-        let record = StartRecord { format: FORMAT, start: start.clone(), slot: Some(slot) };
+        let record = StartRecord {
+            format: FORMAT,
+            start: start.clone(),
+            slot: Some(slot),
+            gang: gang.map(|fd| fd.as_raw_fd()),
+        };
         let mut text = serde_json::to_vec(&record).map_err(|e| error(e.into()))?;
         text.push(b'\n');
         let file = self.open_status()?;
@@ -249,6 +262,7 @@ mod tests {
             user: User::NOBODY,
             net: Net::Loopback,
             mounts: Vec::new(),
+            gang: false,
             limits: Limits::new(1, 1, 1),
             time_limit_ms: 0,
             kill_grace_ms: 0,
@@ -263,7 +277,7 @@ mod tests {
         let dir = AttemptDir::at(attempts.path(), "a.1");
         dir.create().unwrap();
         assert_eq!(dir.create().unwrap_err().source.kind(), io::ErrorKind::AlreadyExists);
-        let (status, bytes) = dir.create_status(&start(), 3).unwrap();
+        let (status, bytes) = dir.create_status(&start(), 3, None).unwrap();
         assert_eq!(rustix::fs::fstat(&status).unwrap().st_size as u64, bytes);
         let record = StartRecord::read(status.as_fd()).unwrap();
         assert_eq!((record.start, record.slot), (start(), Some(3)));

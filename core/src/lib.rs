@@ -15,6 +15,7 @@ pub mod entry;
 pub mod event;
 pub mod features;
 pub mod gang;
+pub mod gang_key;
 pub mod id;
 pub mod image;
 pub mod limit;

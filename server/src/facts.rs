@@ -44,6 +44,7 @@ pub fn task_of(key: &Key) -> Option<TaskId> {
         Key::Queued(task) | Key::Running(_, task) | Key::Ended(_, _, task) => Some(*task),
         Key::Offered(..) | Key::Task(_) | Key::Node(_) | Key::Image(_) => None,
         Key::Clock | Key::Lock(_) | Key::Reserve | Key::Duration(_) => None,
+        Key::Gang(..) | Key::GangKey(..) => None,
     }
 }
 
@@ -65,8 +66,9 @@ fn put(key: &Key, kv: &KeyValue) -> Option<Fact> {
             let entry = read::<ClockEntry>(kv)?;
             Some(Fact::Clock { tick: entry.tick, revision: kv.mod_revision })
         }
-        // Planning reads none of it: crate::durations does.
+        // Planning reads none of it: crate::durations does, and crate::gangs.
         Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Duration(_) => None,
+        Key::Gang(..) | Key::GangKey(..) => None,
     }
 }
 
@@ -80,6 +82,7 @@ fn gone(key: &Key) -> Option<Fact> {
         Key::Reserve => Some(Fact::Reserve(None)),
         // Nobody deletes the clock; who does finds it begun anew at the next list.
         Key::Ended(..) | Key::Task(_) | Key::Image(_) | Key::Clock | Key::Duration(_) => None,
+        Key::Gang(..) | Key::GangKey(..) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, RootSource};
 use crate::lease;
+use shoal_container::GANG_DIRECTORY;
 use shoal_container::protocol::{Limits, Mount, Net, Root, Start, User};
 use shoal_core::gang::Member;
 use shoal_core::id::NodeId;
@@ -65,6 +66,7 @@ impl Launch {
             user: spec.run_as.map_or(User::NOBODY, |asked| User { uid: asked.uid, gid: asked.gid }),
             net: net(spec.net),
             mounts: spec.mounts.iter().map(mount).collect(),
+            gang: !task.members().is_empty(),
             limits: self.limits(spec),
             time_limit_ms: spec.time_limit_ms,
             kill_grace_ms: spec.kill_grace_ms,
@@ -121,6 +123,7 @@ impl Launch {
             ("SHOAL_NODES", members.len().to_string()),
             ("SHOAL_NODE_NAMES", list(|member| &member.node_name)),
             ("SHOAL_NODE_ADDRESSES", list(|member| &member.address)),
+            ("SHOAL_GANG_DIR", GANG_DIRECTORY.to_owned()),
         ];
         env.map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -185,6 +188,10 @@ mod tests {
     #[test]
     fn a_task_that_chooses_nothing_gets_the_nodes_usual() {
         let start = launch().start(&task(serde_json::json!({})), 0);
+        assert!(
+            !start.gang && !start.env.contains_key("SHOAL_GANG_DIR"),
+            "a task of one node shares nothing"
+        );
         assert_eq!((start.user, start.net, start.mounts), (User::NOBODY, Net::Loopback, Vec::new()));
         assert_eq!(start.limits, Limits { io_bytes_per_s: 8 << 20, ..Limits::new(100, 1, 1) });
         assert_eq!(start.log_bytes_max, 64 << 20);
@@ -238,6 +245,7 @@ mod tests {
         assert_eq!(start.deadline_page, lease::page_path(&launch.data_dir, NodeId(Uuid::from_u128(2))));
         let said = |name: &str| start.env[name].as_str();
         assert_eq!((said("SHOAL_RANK"), said("SHOAL_NODES")), ("1", "2"));
+        assert!(start.gang && said("SHOAL_GANG_DIR") == "/run/shoal/gang");
         assert_eq!((said("SHOAL_NODE_NAMES"), said("SHOAL_NODE_ADDRESSES")), ("m,n", "10.0.0.1,10.0.0.2"));
     }
 

@@ -10,6 +10,7 @@ pub mod data_dir;
 pub mod durations;
 pub mod facts;
 pub mod full_disk;
+pub mod gangs;
 pub mod identity;
 pub mod images;
 pub mod index;

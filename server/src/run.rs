@@ -8,6 +8,7 @@ use crate::counters;
 use crate::data_dir::DataDir;
 use crate::durations::Durations;
 use crate::durations::gather::Pace;
+use crate::gangs::Gangs;
 use crate::images::archives::Archives;
 use crate::images::{self, Images};
 use crate::journal::{self, Journal};
@@ -19,7 +20,7 @@ use crate::membership::{Membership, Voters};
 use crate::node_loop::{Ears, LoopInsight, NodeLoop, Ports};
 use crate::propose::Proposer;
 use crate::retention::Retention;
-use crate::runner::{Runner, RunnerConfig};
+use crate::runner::{Runner, RunnerConfig, Said};
 use crate::seam::{Api, ApiLimits, Insight};
 use crate::space::Space;
 use crate::store::{self, OpenStore};
@@ -121,8 +122,7 @@ fn assemble(
     let (ended, ended_inbox) = mpsc::channel(QUEUE_LEN);
     let (changes, _) = broadcast::channel(CHANGES_LEN);
 
-    let (runner, runner_work) = Runner::new(runner_config(config, data), said, stop.clone());
-    supervisor.start("runner", runner_work);
+    let runner = start_runner(config, data, store.clone(), said, supervisor)?;
     let (journal, journaled) = Journal::open(&data.join("journal.jsonl"), &attempts_dir)?;
     let (entries, entries_inbox) = journal::inbox();
     supervisor.start("journal", journal.run(entries_inbox, safe, stop.clone()));
@@ -203,6 +203,23 @@ fn follow(store: Arc<dyn Store>) -> Follow {
     let policy = [key::locks(), key::reserve()];
     let ranges = [key::statuses(), key::nodes(), key::clock(), key::durations()].into_iter().chain(policy);
     Follow::new(store, ranges.collect())
+}
+
+/// The runner's client, and what carries the files that members of tasks share.
+fn start_runner(
+    config: &Config,
+    data: &DataDir,
+    store: Arc<dyn Store>,
+    said: mpsc::UnboundedSender<Said>,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<Runner> {
+    let stop = supervisor.stop.clone();
+    let (directories, inbox) = mpsc::unbounded_channel();
+    let (runner, work) = Runner::new(runner_config(config, data), said, directories, stop.clone());
+    supervisor.start("runner", work);
+    let gangs = Gangs::new(store, config.name.clone()).context("an inotify instance for gangs")?;
+    supervisor.start("gangs", gangs.run(inbox, stop));
+    Ok(runner)
 }
 
 fn start_durations(store: Arc<dyn Store>, supervisor: &mut Supervisor) -> Arc<Durations> {

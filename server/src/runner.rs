@@ -8,7 +8,9 @@ pub mod images;
 mod link;
 mod policy;
 mod process;
+mod socket;
 
+use crate::gangs;
 use link::Link;
 use shoal_container::policy::Policy;
 use shoal_container::protocol::{Cause, End, Event, Report, Request, Start};
@@ -92,16 +94,19 @@ pub struct Runner {
 pub struct Gone;
 
 impl Runner {
-    /// A runner's client and the work that must run for it. What the runner says goes to `said`.
+    /// A runner's client and the work that must run for it. What the runner says goes to `said`, directories that members of tasks share, and when they are over, to
+    /// `gangs`.
     pub fn new(
         config: RunnerConfig,
         said: mpsc::UnboundedSender<Said>,
+        gangs: mpsc::UnboundedSender<gangs::Told>,
         stop: CancellationToken,
     ) -> (Runner, impl Future<Output = anyhow::Result<()>> + Send + 'static) {
         let (commands, inbox) = mpsc::channel(QUEUE_LEN);
         let client = Client {
             config,
             said,
+            gangs,
             unconfirmed: BTreeMap::new(),
             doubted: BTreeMap::new(),
             stopping: BTreeMap::new(),
@@ -146,6 +151,7 @@ impl Runner {
 struct Client {
     config: RunnerConfig,
     said: mpsc::UnboundedSender<Said>,
+    gangs: mpsc::UnboundedSender<gangs::Told>,
     /// Starts that the runner has not confirmed in any way.
     unconfirmed: BTreeMap<String, Start>,
     /// Starts it refused, and its words for that: its next list says what became of them.
@@ -233,7 +239,7 @@ impl Client {
         let request = match command {
             Command::Start(start) => {
                 self.unconfirmed.insert(start.id.clone(), (*start).clone());
-                Request::Start(start)
+                return send_start(link, *start).await;
             }
             Command::Stop { id, grace_ms } => {
                 let grace = self.stopping.entry(id.clone()).or_insert(grace_ms);
@@ -291,7 +297,16 @@ impl Client {
             Event::Ended { id, end } => {
                 self.unconfirmed.remove(&id);
                 self.stopping.remove(&id);
+                self.tell_gangs(gangs::Told::Ended(id.clone()));
                 self.say(Said::Ended(id, end));
+            }
+            Event::GangDirectory { id, ended } => {
+                if let Some(directory) = link.take_descriptor() {
+                    self.tell_gangs(gangs::Told::Directory(id.clone(), directory));
+                }
+                if ended {
+                    self.tell_gangs(gangs::Told::Ended(id));
+                }
             }
             Event::Unpacked { id, outcome } => self.asked.unpacked(&id, outcome),
             Event::ImageRemoved { digest, error } => self.asked.removed(&digest, error),
@@ -332,7 +347,10 @@ impl Client {
             link.send(&Request::KillAll).await?;
         }
         for start in self.unconfirmed.values() {
-            link.send(&Request::Start(Box::new(start.clone()))).await?;
+            send_start(link, start.clone()).await?;
+        }
+        for report in attempts.iter().filter(|report| report.gang) {
+            link.send(&Request::GangDirectory { id: report.id.clone() }).await?;
         }
         let alive: BTreeSet<&str> =
             attempts.iter().filter(|report| report.end.is_none()).map(|report| report.id.as_str()).collect();
@@ -340,6 +358,7 @@ impl Client {
         for (id, grace_ms) in &self.stopping {
             link.send(&Request::Stop { id: id.clone(), grace_ms: *grace_ms }).await?;
         }
+        self.tell_gangs(gangs::Told::Alive(alive.into_iter().map(str::to_owned).collect()));
         self.say(Said::Has(attempts));
         for (id, why) in vanished {
             let cause = Cause::Vanished(format!("the runner refused to start it: {why}"));
@@ -348,8 +367,23 @@ impl Client {
         Ok(())
     }
 
+    fn tell_gangs(&self, told: gangs::Told) {
+        // As below.
+        let _ = self.gangs.send(told);
+    }
+
     fn say(&self, said: Said) {
         // The node loop outlives this client except at shutdown, when nobody needs to know.
         let _ = self.said.send(said);
+    }
+}
+
+/// Sends a start, and asks at once for the directory that the attempt shares, so that nothing of the task's is missed for long.
+async fn send_start(link: &mut Link, start: Start) -> Result<(), link::LinkError> {
+    let shares = start.gang.then(|| start.id.clone());
+    link.send(&Request::Start(Box::new(start))).await?;
+    match shares {
+        Some(id) => link.send(&Request::GangDirectory { id }).await,
+        None => Ok(()),
     }
 }

@@ -1,9 +1,12 @@
 //! Goal: what was asked of a runner is carried out however often the connection to it breaks. The runner here is a socket and a script.
 
 use futures::{SinkExt, StreamExt};
-use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Report, Request, VERSION};
+use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Report, Request, Start, VERSION};
+use shoal_server::gangs::Told;
 use shoal_server::runner::{QUIET, Runner, RunnerConfig, Said};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -35,7 +38,8 @@ impl Connection {
 
     /// A list, or a part of one.
     async fn welcome(&mut self, alive: &[&str], more: bool) {
-        let attempts = alive.iter().map(|id| Report { id: (*id).to_owned(), end: None }).collect();
+        let attempts =
+            alive.iter().map(|id| Report { id: (*id).to_owned(), end: None, gang: false }).collect();
         self.tell(&Event::Welcome { version: VERSION, attempts, more, unenforced: Vec::new() }).await;
     }
 
@@ -49,12 +53,31 @@ impl Connection {
         let bytes = serde_json::to_vec(event).expect("an event has a form");
         self.0.send(Bytes::from(bytes)).await.expect("the client listens");
     }
+
+    /// Hands over this directory, the rest of the event some time after its first byte.
+    async fn hand_over(&mut self, id: &str, directory: &std::path::Path) {
+        let event = serde_json::to_vec(&Event::GangDirectory { id: id.to_owned(), ended: id == "b.1" })
+            .expect("an event has a form");
+        let frame = [&(event.len() as u32).to_be_bytes(), event.as_slice()].concat();
+        let directory = std::fs::File::open(directory).expect("a directory");
+        let descriptors = [directory.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);
+        ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptors));
+        let (first, rest) = frame.split_at(1);
+        let flags = rustix::net::SendFlags::empty();
+        let stream = self.0.get_mut();
+        rustix::net::sendmsg(&*stream, &[std::io::IoSlice::new(first)], &mut ancillary, flags).expect("room");
+        tokio::task::yield_now().await;
+        stream.write_all(rest).await.expect("the client listens");
+    }
 }
 
 struct World {
     listener: UnixListener,
     runner: Runner,
     said: mpsc::UnboundedReceiver<Said>,
+    directories: mpsc::UnboundedReceiver<Told>,
     work: JoinSet<anyhow::Result<()>>,
     _dir: tempfile::TempDir,
 }
@@ -76,10 +99,11 @@ fn world_with(quiet: Duration) -> World {
         quiet,
     };
     let (say, said) = mpsc::unbounded_channel();
-    let (runner, client) = Runner::new(config, say, CancellationToken::new());
+    let (tell, directories) = mpsc::unbounded_channel();
+    let (runner, client) = Runner::new(config, say, tell, CancellationToken::new());
     let mut work = JoinSet::new();
     work.spawn(client);
-    World { listener, runner, said, work, _dir: dir }
+    World { listener, runner, said, directories, work, _dir: dir }
 }
 
 fn stop(id: &str, grace_ms: u64) -> Request {
@@ -167,7 +191,7 @@ async fn a_list_in_parts_is_heard_whole_and_half_a_list_not_at_all() {
     first.welcome(&["a.1"], true).await;
     drop(first);
     let mut second = Connection::greet(&world.listener, &["b.1"]).await;
-    let report = |id: &str| Report { id: id.to_owned(), end: None };
+    let report = |id: &str| Report { id: id.to_owned(), end: None, gang: false };
     assert_eq!(world.said.recv().await, Some(Said::Has(vec![report("b.1")])), "what broke off is forgotten");
     second.welcome(&["c.1", "d.1"], true).await;
     second.welcome(&["e.1"], false).await;
@@ -200,4 +224,54 @@ async fn a_runner_that_is_merely_idle_is_asked_and_kept() {
         })
         .await;
     }
+}
+
+/// An attempt of a task of several nodes.
+fn member(id: &str) -> Start {
+    let start = serde_json::json!({
+        "id": id, "command": ["true"], "env": {}, "workdir": "/work", "root": "host", "hostname": "n", "gang": true,
+        "limits": {"cpu_milli": 1, "memory_bytes": 1, "pids_max": 1}, "time_limit_ms": 0, "kill_grace_ms": 0,
+        "log_bytes_max": 0, "deadline_page": "/page",
+    });
+    serde_json::from_value(start).expect("a start")
+}
+
+#[tokio::test]
+async fn the_directories_of_members_come_with_their_events_however_these_are_cut() {
+    let mut world = world();
+    let mut first = Connection::greet(&world.listener, &[]).await;
+    assert!(matches!(world.directories.recv().await, Some(Told::Alive(alive)) if alive.is_empty()));
+    world.runner.start(member("a.1")).await.expect("the client runs");
+    assert_eq!(first.request("the start").await, Request::Start(Box::new(member("a.1"))));
+    let ask = |id: &str| Request::GangDirectory { id: id.to_owned() };
+    assert_eq!(first.request("the question").await, ask("a.1"));
+    // Lost with its runner; the next one is asked for all that it has.
+    drop(first);
+    let mut second = Connection::greet(&world.listener, &[]).await;
+    assert_eq!(second.request("the start, again").await, Request::Start(Box::new(member("a.1"))));
+    assert_eq!(second.request("the question, again").await, ask("a.1"));
+    let alive = |id: &str| Report { id: id.to_owned(), end: None, gang: true };
+    let attempts = vec![alive("a.1"), alive("b.1")];
+    second.tell(&Event::Welcome { version: VERSION, attempts, more: false, unenforced: Vec::new() }).await;
+    for id in ["a.1", "b.1"] {
+        assert_eq!(second.request("a question").await, ask(id));
+    }
+    for id in ["a.1", "b.1"] {
+        second.hand_over(id, std::path::Path::new(if id == "a.1" { "/proc" } else { "/dev" })).await;
+        second.tell(&Event::Started { id: id.to_owned(), pid: 1 }).await;
+    }
+    let mut came = Vec::new();
+    loop {
+        let told = tokio::time::timeout(PATIENCE, world.directories.recv()).await.expect("it is told");
+        if let Some(Told::Ended(id)) = &told {
+            assert_eq!((id.as_str(), came.len()), ("b.1", 2), "its directory comes first");
+            break;
+        }
+        if let Some(Told::Directory(id, directory)) = told {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+            came.push((id, path.expect("an open file").display().to_string()));
+        }
+    }
+    let expected = [("a.1", "/proc"), ("b.1", "/dev")];
+    assert_eq!(came, expected.map(|(id, path)| (id.to_owned(), path.to_owned())));
 }

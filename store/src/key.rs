@@ -7,6 +7,7 @@ mod escape;
 
 use crate::port::KeyRange;
 use escape::{Escaped, unescaped};
+use shoal_core::gang_key::is_key;
 use shoal_core::id::{NodeId, TaskId};
 use shoal_core::image::Digest;
 use shoal_core::lock::Lockable;
@@ -29,6 +30,7 @@ const LOCK_NODE: &str = "/lock/node/";
 const LOCK_QUEUE: &str = "/lock/queue";
 const RESERVE: &str = "/policy/reserve";
 const DURATION: &str = "/duration/";
+const GANG: &str = "/gang/";
 /// A node's name has so many bytes at most (`shoald --name`).
 pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Named in transactions and never written; see [`crate::moves::batch`].
@@ -107,6 +109,10 @@ pub enum Key {
     Reserve,
     /// `/duration/NAME`: how long tasks of this name take. The name is not empty.
     Duration(String),
+    /// `/gang/UUID/ATTEMPT`: this attempt of a task of several nodes is the one that runs.
+    Gang(TaskId, u32),
+    /// `/gang/UUID/ATTEMPT/KEY`: what a member has told the others. The key is one ([`is_key`]).
+    GangKey(TaskId, u32, String),
 }
 
 /// The text is no key of ours.
@@ -139,6 +145,7 @@ impl Key {
         match self {
             Key::Task(task) | Key::Queued(task) | Key::Running(_, task) => Some(*task),
             Key::Offered(task, _) | Key::Ended(_, _, task) => Some(*task),
+            Key::Gang(task, _) | Key::GangKey(task, _, _) => Some(*task),
             Key::Node(_) | Key::Image(_) | Key::Clock | Key::Lock(_) => None,
             Key::Reserve | Key::Duration(_) => None,
         }
@@ -171,6 +178,9 @@ fn parse(text: &str) -> Result<Key, &'static str> {
         let name = unescaped(name).filter(|name| !name.is_empty());
         return name.map(Key::Duration).ok_or("not an escaped name");
     }
+    if let Some(gang) = text.strip_prefix(GANG) {
+        return gang_of(gang);
+    }
     if text == RESERVE {
         return Ok(Key::Reserve);
     }
@@ -198,6 +208,22 @@ fn parse(text: &str) -> Result<Key, &'static str> {
             Ok(Key::Ended(kind, epoch_of(epoch)?, TaskId(id_of(task)?)))
         }
     }
+}
+
+fn gang_of(text: &str) -> Result<Key, &'static str> {
+    let (task, rest) = text.split_once('/').ok_or("no attempt")?;
+    let task = TaskId(id_of(task)?);
+    match rest.split_once('/') {
+        None => Ok(Key::Gang(task, attempt_of(rest)?)),
+        Some((attempt, key)) if is_key(key) => Ok(Key::GangKey(task, attempt_of(attempt)?, key.to_owned())),
+        Some(_) => Err("not a key of a gang"),
+    }
+}
+
+/// The one form of each number, without zeros before it.
+fn attempt_of(text: &str) -> Result<u32, &'static str> {
+    let number: u32 = text.parse().map_err(|_| "not an attempt's number")?;
+    if number.to_string() == text { Ok(number) } else { Err("not an attempt's number") }
 }
 
 /// What a node may be called: 1 to 64 letters, digits, `.`, `_` or `-`.
@@ -237,6 +263,8 @@ impl fmt::Display for Key {
             Key::Lock(Lockable::Node(name)) => write!(f, "{LOCK_NODE}{name}"),
             Key::Reserve => f.write_str(RESERVE),
             Key::Duration(name) => write!(f, "{DURATION}{}", Escaped(name)),
+            Key::Gang(task, attempt) => write!(f, "{GANG}{task}/{attempt}"),
+            Key::GangKey(task, attempt, key) => write!(f, "{GANG}{task}/{attempt}/{key}"),
         }
     }
 }
@@ -308,6 +336,21 @@ pub fn reserve() -> KeyRange {
     KeyRange { start: RESERVE.to_owned(), end: format!("{RESERVE}\0") }
 }
 
+/// What stands in the store of gangs that run.
+pub fn gangs() -> KeyRange {
+    KeyRange::prefix(GANG)
+}
+
+/// The same of one task, whichever of its attempts runs.
+pub fn gang_of_task(task: TaskId) -> KeyRange {
+    KeyRange::prefix(&format!("{GANG}{task}/"))
+}
+
+/// What the members of one attempt have told each other.
+pub fn gang_keys(task: TaskId, attempt: u32) -> KeyRange {
+    KeyRange::prefix(&format!("{GANG}{task}/{attempt}/"))
+}
+
 /// All that was learned of durations.
 pub fn durations() -> KeyRange {
     KeyRange::prefix(DURATION)
@@ -321,7 +364,7 @@ mod tests {
     fn any_key() -> impl Strategy<Value = Key> {
         let id = any::<u128>().prop_map(Uuid::from_u128);
         let name = ".{1,40}";
-        (0..12u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
+        (0..14u8, id.clone(), id, 0..3usize, any::<u64>(), name).prop_map(
             |(which, a, b, kind, epoch, name)| match which {
                 0 => Key::Task(TaskId(a)),
                 1 => Key::Queued(TaskId(a)),
@@ -334,6 +377,8 @@ mod tests {
                 8 => Key::Duration(name),
                 9 => Key::Offered(TaskId(a), NodeId(b)),
                 10 => Key::Reserve,
+                11 => Key::Gang(TaskId(a), kind as u32),
+                12 => Key::GangKey(TaskId(a), kind as u32, format!("k.{epoch}")),
                 _ => Key::Image(Digest::new([a.into_bytes(), b.into_bytes()].concat().try_into().unwrap())),
             },
         )
@@ -355,6 +400,14 @@ mod tests {
             prop_assert_eq!(locks().contains(&text), matches!(key, Key::Lock(_)));
             prop_assert_eq!(reserve().contains(&text), key == Key::Reserve);
             prop_assert_eq!(durations().contains(&text), matches!(key, Key::Duration(_)));
+            prop_assert_eq!(gangs().contains(&text), matches!(key, Key::Gang(..) | Key::GangKey(..)));
+            if let Key::Gang(task, attempt) = key {
+                prop_assert!(gang_of_task(task).contains(&text) && !gang_keys(task, attempt).contains(&text));
+            }
+            if let Key::GangKey(task, attempt, _) = key {
+                prop_assert!(gang_of_task(task).contains(&text) && gang_keys(task, attempt).contains(&text));
+                prop_assert!(!gang_keys(task, attempt + 10).contains(&text));
+            }
             if let Key::Running(node, _) = key {
                 prop_assert!(running_of(node).contains(&text));
             }
@@ -367,7 +420,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/lock/node/|/duration/|/task/status/)?.{0,90}") {
+        fn hostile_text_is_an_error_or_reads_back_the_same(text in "(/task/|/node/|/clock|/gang/|/lock/node/|/duration/|/task/status/)?.{0,90}") {
             if let Ok(key) = Key::parse(&text) {
                 prop_assert_eq!(key.to_string(), text);
             }
@@ -403,6 +456,14 @@ mod tests {
             "/lock/node/".to_owned(),
             "/lock/node/a/b".to_owned(),
             format!("/lock/node/{}", "n".repeat(65)),
+            format!("/gang/{id}"),
+            format!("/gang/{id}/"),
+            format!("/gang/{id}/01"),
+            format!("/gang/{id}/+1"),
+            format!("/gang/{id}/1/"),
+            format!("/gang/{id}/1/.hidden"),
+            format!("/gang/{id}/1/a/b"),
+            format!("/gang/{id}/1/{}", "k".repeat(65)),
             "/policy/".to_owned(),
             "/policy/reserve/".to_owned(),
             "/duration/".to_owned(),

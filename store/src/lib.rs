@@ -6,6 +6,7 @@
 pub mod advance;
 pub mod etcd;
 pub mod fault;
+pub mod gang;
 pub mod key;
 pub mod learn;
 pub mod list_watch;

@@ -8,12 +8,14 @@ use crate::port::{Compare, KeyValue, Op, OpReply, Revision, Txn, TxnReply};
 pub use crate::record::Stored;
 use crate::record::{self, RecordError};
 use shoal_core::entry::StatusEntry;
+use shoal_core::gang_key::GangEntry;
 use shoal_core::id::{NodeId, TaskId};
-use shoal_core::task::Task;
+use shoal_core::spec::Unknown;
+use shoal_core::task::{Task, TaskState};
 use std::collections::HashSet;
 
 /// Most moves in one batch. etcd allows 128 operations in a transaction and, together with those of the outer one, in each nested one: 40 moves, and at most
-/// [`shoal_core::gang::NODES_MAX`] nodes and 3 more in one of them. Most are 3 operations and 2 compares; throughput
+/// [`shoal_core::gang::NODES_MAX`] nodes and 4 more in one of them. Most are 3 operations and 2 compares; throughput
 /// is flat from about 40 moves on, while a long batch makes its first move wait.
 pub const MOVES_MAX: usize = shoal_core::batch::MOVES_MAX;
 
@@ -181,9 +183,25 @@ impl Move {
         if let Guard::AllOffer(_) = self.guard {
             writes.push(Op::DeleteRange(key::offers_to(self.new.id)));
         }
+        writes.extend(self.gang());
         writes.extend(keys.iter().filter(|key| !stays(key)).map(|key| put(key, value.clone())));
         writes.push(put(&Key::Task(self.new.id), record::encode(&self.new)));
         writes
+    }
+
+    /// An attempt of several nodes has a key of its own while it runs, and with that key all goes that its members have told each other.
+    fn gang(&self) -> Option<Op> {
+        let id = self.new.id;
+        match (self.old.as_ref().is_some_and(|old| runs_on_several(&old.value)), runs_on_several(&self.new)) {
+            (false, true) => {
+                let nodes = self.new.members().len() as u32;
+                let value = record::encode(&GangEntry { nodes, unknown: Unknown::new() });
+                let key = Key::Gang(id, self.new.attempt).to_string();
+                Some(Op::Put { key, value, lease: None })
+            }
+            (true, false) => Some(Op::DeleteRange(key::gang_of_task(id))),
+            (false, false) | (true, true) => None,
+        }
     }
 
     /// What this move's transaction gave.
@@ -205,6 +223,10 @@ impl Move {
         let guard_held = self.guard.held(node_key, unchanged);
         Ok(MoveOutcome::Lost { current: current.map(record::decode_kv).transpose()?, guard_held })
     }
+}
+
+fn runs_on_several(task: &Task) -> bool {
+    matches!(task.state, TaskState::Running { .. }) && !task.members().is_empty()
 }
 
 /// One transaction of all these moves, each guarded on its own: a lost race costs only its own move.

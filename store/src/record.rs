@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry, StatusEntry};
+use shoal_core::gang_key::{GangEntry, GangValue};
 use shoal_core::image::ImageEntry;
 use shoal_core::lock::LockEntry;
 use shoal_core::reserve::ReserveEntry;
@@ -92,6 +93,8 @@ record!(ClockEntry, "clock");
 record!(LockEntry, "lock");
 record!(ReserveEntry, "reserve");
 record!(DurationEntry, "duration");
+record!(GangEntry, "gang");
+record!(GangValue, "gang value");
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {
@@ -228,6 +231,8 @@ mod tests {
                        "resources": {"cpu_milli": 0, "memory_bytes": 0}}),
                 unknown.clone(),
             );
+            passes_through::<GangEntry>(json!({"nodes": 3}), unknown.clone());
+            passes_through::<GangValue>(json!({"node": "n1", "text": "a"}), unknown.clone());
             passes_through::<EndEntry>(json!({"attempt": 1, "end": "exit 0"}), unknown.clone());
             passes_through::<RunEntry>(
                 json!({"attempt": 1, "cancel": true, "resources": {"cpu_milli": 0, "memory_bytes": 0}}),

@@ -11,7 +11,7 @@ use crate::port::{
     Compare, KeyRange, KeyValue, ListOptions, Op, OpReply, Projection, Revision, Txn, TxnReply,
 };
 
-/// Most retirements in one transaction: with the two operations of each nested one still below the 128 that etcd allows.
+/// Most retirements in one transaction: with the three operations of each nested one still below the 128 that etcd allows.
 pub const RETIREMENTS_MAX: usize = 100;
 
 /// A task to remove, as its status key was listed.
@@ -19,6 +19,8 @@ pub const RETIREMENTS_MAX: usize = 100;
 pub struct Retirement {
     record: String,
     status: String,
+    /// Empty, unless a program that knows nothing of gangs' keys has ended the task.
+    gang: KeyRange,
     revision: Revision,
 }
 
@@ -29,6 +31,7 @@ impl Retirement {
         Some(Retirement {
             record: Key::Task(task).to_string(),
             status: kv.key.clone(),
+            gang: key::gang_of_task(task),
             revision: kv.mod_revision,
         })
     }
@@ -39,7 +42,11 @@ impl Retirement {
                 Compare::ModRevision(self.record.clone(), self.revision),
                 Compare::ModRevision(self.status.clone(), self.revision),
             ],
-            then: vec![Op::Delete(self.record.clone()), Op::Delete(self.status.clone())],
+            then: vec![
+                Op::Delete(self.record.clone()),
+                Op::Delete(self.status.clone()),
+                Op::DeleteRange(self.gang.clone()),
+            ],
             or_else: Vec::new(),
         }
     }
@@ -111,6 +118,7 @@ mod tests {
         for n in 0..250 {
             put(&store, &[ended(5, n), Key::Task(task(n)).to_string()]).await;
         }
+        put(&store, &[Key::Gang(task(7), 1).to_string()]).await;
         store.set_full(true);
         let retirements = listed(&store, 6).await;
         assert_eq!(batches(&retirements).count(), 3);

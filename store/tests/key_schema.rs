@@ -4,6 +4,7 @@
 
 use shoal_core::duration::DurationEntry;
 use shoal_core::entry::{ClockEntry, EndEntry, NodeEntry, OfferEntry, QueueEntry, RunEntry};
+use shoal_core::gang_key::{GangEntry, GangValue};
 use shoal_core::image::{Digest, ImageEntry};
 use shoal_core::lock::{LockEntry, Lockable};
 use shoal_core::reserve::ReserveEntry;
@@ -36,6 +37,8 @@ fn the_table_names_every_key_and_no_other() {
                 .replace("NAME", "n1")
                 .replace("UUID", ID)
                 .replace("NODE", OTHER)
+                .replace("ATTEMPT", "2")
+                .replace("KEY", "addr.0")
                 .replace("EPOCH", "000000000007");
             let key = Key::parse(&text).unwrap_or_else(|bad| panic!("{pattern}: {bad}"));
             assert_eq!(key.to_string(), text);
@@ -55,6 +58,8 @@ fn the_table_names_every_key_and_no_other() {
         Key::Lock(Lockable::Node("n1".to_owned())),
         Key::Reserve,
         Key::Duration("n1".to_owned()),
+        Key::Gang(task, 2),
+        Key::GangKey(task, 2, "addr.0".to_owned()),
     ];
     let ends = EndKind::ALL.map(|kind| Key::Ended(kind, Epoch::new(7), task));
     let all: BTreeSet<String> = plain.into_iter().chain(ends).map(|key| key.to_string()).collect();
@@ -82,6 +87,8 @@ fn the_examples_are_keys_with_values_that_read_back_the_same() {
                 Key::Lock(_) => reads_back::<LockEntry>(line, value),
                 Key::Reserve => reads_back::<ReserveEntry>(line, value),
                 Key::Duration(_) => reads_back::<DurationEntry>(line, value),
+                Key::Gang(..) => reads_back::<GangEntry>(line, value),
+                Key::GangKey(..) => reads_back::<GangValue>(line, value),
             }
         }
     }
@@ -111,6 +118,7 @@ fn the_ranges_of_the_commands_are_those_of_the_code() {
         ("get --prefix /task/status/", KeyRange::prefix("/task/status/"), key::statuses()),
         ("get --prefix /node/", KeyRange::prefix("/node/"), key::nodes()),
         ("get --prefix /lock/", KeyRange::prefix("/lock/"), key::locks()),
+        ("get --prefix /gang/", KeyRange::prefix("/gang/"), key::gangs()),
         ("get --prefix /duration/", KeyRange::prefix("/duration/"), key::durations()),
         ("get --prefix /image/", KeyRange::prefix("/image/"), key::images()),
         (

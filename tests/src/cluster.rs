@@ -199,6 +199,23 @@ impl Cluster {
         bail!("no etcd member says that it leads")
     }
 
+    /// The keys below this prefix in the store, by whichever member answers.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut last = anyhow!("there is no node");
+        for index in 0..self.nodes.len() {
+            match self.keys_at(index, prefix).await {
+                Ok(keys) => return Ok(keys),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The same by the member of the node of this index. (Of a cluster whose nodes are not on machines of their own.)
+    pub async fn keys_at(&self, index: usize, prefix: &str) -> Result<Vec<String>> {
+        etcd::keys(self.nodes[index].host(), prefix).await
+    }
+
     /// What the tasks of all attempts on all nodes wrote, as the witness reads it.
     pub fn lives(&self) -> Result<Vec<Life>> {
         let nodes = self.nodes.iter().map(|node| (node.name().to_owned(), node.data_dir().to_owned()));

@@ -58,7 +58,7 @@ pub struct TaskOptions {
     /// A label that its node must have, such as type=smithi (repeatable)
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
-    /// Run on N nodes at once (repeatable: 2:type=smithi and 1:gpu are two of this and one of that, 2 is any two); each gets all that is asked for here
+    /// Run on N nodes at once (repeatable: 2:type=smithi and 1:gpu are two of this and one of that, 2 is any two); each gets all that is asked for here, and they find each other's files in $SHOAL_GANG_DIR
     // Not SHOAL_NODES, which a member of such a task finds in its environment: what it submits must not become one too.
     // (The id is another than that of `dev up --nodes`, whose default is its own.)
     #[arg(id = "task_nodes", long = "nodes", env = "SHOAL_TASK_NODES", value_name = "N[:LABEL,...]", value_parser = values::nodes)]

@@ -64,6 +64,7 @@ impl Shoal {
             user: User::NOBODY,
             net: Net::Loopback,
             mounts: Vec::new(),
+            gang: false,
             limits: Limits::new(1000, 64 << 20, 64),
             time_limit_ms: 0,
             kill_grace_ms: 1000,

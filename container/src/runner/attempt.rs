@@ -5,10 +5,13 @@ use crate::deadline::DeadlinePage;
 use crate::protocol::{End, Limits, Report};
 use crate::slot::Slot;
 use rustix::process::Pid;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+/// Directories of attempts that have ended, which are kept until a server has read them: each is up to a megabyte of memory, and a server that never forgets must
+/// not use up the machine's.
+const LAST_WORDS_MAX: usize = 64;
 /// Epoll tokens below this are not attempts'.
 const TOKEN_BASE: u64 = 16;
 
@@ -18,6 +21,8 @@ pub struct Attempt {
     pub id: String,
     /// Where it stands.
     pub phase: Phase,
+    /// What it shares with the other members of its task, until it is forgotten: a server that was away reads its last words after its end.
+    pub gang: Option<OwnedFd>,
 }
 
 /// Where an attempt stands.
@@ -77,6 +82,8 @@ pub struct Attempts {
     by_id: HashMap<String, u64>,
     /// Those that are alive or being cleaned up.
     live: BTreeSet<u64>,
+    /// Those that have ended and still have their directory, oldest first.
+    last_words: VecDeque<u64>,
     next: u64,
 }
 
@@ -99,7 +106,7 @@ impl Attempts {
             self.live.insert(number);
         }
         self.by_id.insert(id.clone(), number);
-        self.by_number.insert(number, Attempt { id, phase });
+        self.by_number.insert(number, Attempt { id, phase, gang: None });
         number
     }
 
@@ -131,17 +138,27 @@ impl Attempts {
 
     /// Moves one to its next phase.
     pub fn set(&mut self, number: u64, phase: Phase) {
-        if matches!(phase, Phase::Ended(_)) {
+        let ended = matches!(phase, Phase::Ended(_));
+        if ended {
             self.live.remove(&number);
         }
-        if let Some(attempt) = self.by_number.get_mut(&number) {
-            attempt.phase = phase;
+        let Some(attempt) = self.by_number.get_mut(&number) else { return };
+        attempt.phase = phase;
+        if ended && attempt.gang.is_some() {
+            self.last_words.push_back(number);
+        }
+        while self.last_words.len() > LAST_WORDS_MAX {
+            let oldest = self.last_words.pop_front().and_then(|number| self.by_number.get_mut(&number));
+            if let Some(oldest) = oldest {
+                oldest.gang = None;
+            }
         }
     }
 
     /// Forgets one.
     pub fn remove(&mut self, number: u64) {
         self.live.remove(&number);
+        self.last_words.retain(|other| *other != number);
         if let Some(attempt) = self.by_number.remove(&number) {
             self.by_id.remove(&attempt.id);
         }
@@ -183,6 +200,7 @@ impl Attempts {
                     Phase::Ended(end) => Some(end.clone()),
                     _ => None,
                 },
+                gang: attempt.gang.is_some(),
             })
             .collect();
         reports.sort_by_key(|report| report.end.is_some());

@@ -6,11 +6,16 @@ use crate::protocol::{Event, FRAME_BYTES_MAX, VERSION};
 use crate::wire::{self, Decoder};
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
-use std::os::fd::OwnedFd;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, send, sendmsg};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Bytes kept for a server that does not read.
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// Descriptors kept for one. It reads them as they come, so that there are hardly ever two.
+const DESCRIPTORS_MAX: usize = 64;
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
 /// Attempts beyond this many bytes of a `Welcome` go into another.
@@ -28,6 +33,8 @@ pub struct Connection {
     /// Whether `Hello` came.
     pub greeted: bool,
     output: Vec<u8>,
+    /// Each goes with the byte of `output` that has this number.
+    descriptors: VecDeque<(usize, OwnedFd)>,
     /// Whether epoll tells when there is room to write.
     waits_to_write: bool,
 }
@@ -38,6 +45,30 @@ impl Connection {
         let peer = rustix::net::sockopt::socket_peercred(&self.socket)?;
         Ok((peer.uid.as_raw(), peer.gid.as_raw()))
     }
+
+    /// Writes what the socket takes of the output from this byte on, up to the next that a descriptor goes with.
+    fn write_from(&mut self, from: usize) -> rustix::io::Result<usize> {
+        let at = |place: usize| self.descriptors.get(place).map(|(at, _)| *at);
+        let with_first = at(0) == Some(from);
+        let end = if with_first { at(1) } else { at(0) };
+        let bytes = &self.output[from..end.unwrap_or(self.output.len())];
+        match self.descriptors.front().filter(|_| with_first) {
+            None => send(&self.socket, bytes, SendFlags::NOSIGNAL),
+            Some((_, descriptor)) => {
+                let sent = send_with(&self.socket, bytes, descriptor.as_fd())?;
+                self.descriptors.pop_front();
+                Ok(sent)
+            }
+        }
+    }
+}
+
+fn send_with(socket: &OwnedFd, bytes: &[u8], descriptor: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
 }
 
 impl Runner {
@@ -58,6 +89,7 @@ impl Runner {
                 input: Vec::with_capacity(READ_BYTES),
                 greeted: false,
                 output: Vec::new(),
+                descriptors: VecDeque::new(),
                 waits_to_write: false,
             });
         }
@@ -97,6 +129,17 @@ impl Runner {
         }
     }
 
+    /// The same with a descriptor, which goes with the event's first byte.
+    pub(super) fn tell_with(&mut self, event: &Event, descriptor: OwnedFd) {
+        let Some(connection) = self.connection.as_mut().filter(|c| c.greeted) else { return };
+        if connection.descriptors.len() >= DESCRIPTORS_MAX {
+            self.connection = None;
+            return;
+        }
+        connection.descriptors.push_back((connection.output.len(), descriptor));
+        self.tell(event);
+    }
+
     /// Answers `Hello` with all attempts that are not forgotten, in as many frames as they take: what is not in the list is gone, so the list
     /// must be whole.
     pub(super) fn welcome(&mut self) {
@@ -124,8 +167,7 @@ impl Runner {
         let Some(connection) = &mut self.connection else { return };
         let mut written = 0;
         while written < connection.output.len() {
-            let rest = &connection.output[written..];
-            match rustix::net::send(&connection.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
+            match connection.write_from(written) {
                 Ok(n) => written += n,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
@@ -136,6 +178,7 @@ impl Runner {
             }
         }
         connection.output.drain(..written);
+        connection.descriptors.iter_mut().for_each(|(at, _)| *at -= written);
         let wants = !connection.output.is_empty();
         if wants != connection.waits_to_write {
             let mut flags = epoll::EventFlags::IN;

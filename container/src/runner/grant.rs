@@ -4,7 +4,7 @@ use super::Runner;
 use crate::protocol::{Mount, Net, Root, Start, User};
 use crate::slot::users::{IdMap, IdMaps};
 use crate::slot::{Slot, SlotError};
-use crate::stub::{Bind, Tree};
+use crate::stub::{self, Bind, Tree};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +17,9 @@ const TASK_IDS: u32 = 65535;
 const DIGEST_DIGITS: usize = 64;
 /// Where nothing of the host is mounted: what is there is the container's own.
 const RESERVED: [&str; 3] = ["proc", "dev", "sys"];
+
+/// Where the directory is that a task of several nodes shares; nothing may cover it.
+const SHARED: [&str; 3] = ["run", "shoal", "gang"];
 
 /// Why something is not granted although it could be asked for. Its `Display` is what the user reads.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +102,13 @@ impl Runner {
         if uid.max(gid) >= TASK_IDS {
             return Err(format!("user and group ids are below {TASK_IDS} inside, not {uid} and {gid}"));
         }
-        start.mounts.iter().try_for_each(|mount| self.mount_permitted(mount))
+        start.mounts.iter().try_for_each(|mount| self.mount_permitted(mount))?;
+        match start.mounts.iter().find(|mount| start.gang && meets_shared(&mount.target)) {
+            Some(Mount { name, target, .. }) => {
+                Err(format!("mount {name:?}: {target:?} is where the task finds {}", stub::gang::PATH))
+            }
+            None => Ok(()),
+        }
     }
 
     fn mount_permitted(&self, mount: &Mount) -> Result<(), String> {
@@ -159,6 +168,11 @@ impl Runner {
         };
         Ok((Granted { path, map, writable }, mount.target.clone()))
     }
+}
+
+/// Whether the target is on the way to the directory that is shared, or in it.
+fn meets_shared(target: &str) -> bool {
+    target.split('/').filter(|part| !part.is_empty()).zip(SHARED).all(|(part, shared)| part == shared)
 }
 
 fn check_digest(digest: &str) -> Result<(), String> {

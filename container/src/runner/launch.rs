@@ -9,6 +9,7 @@ use crate::failpoint;
 use crate::protocol::{Cause, End, Event, Net, Root, Start};
 use crate::record::{AttemptDir, RecordError, StatusRecord};
 use crate::slot::{Slot, SlotError};
+use crate::stub::error::SetupError;
 use crate::stub::{self, Job};
 use crate::sys::{self, Fork};
 use rustix::event::epoll;
@@ -41,8 +42,20 @@ enum LaunchError {
     Slot(#[from] SlotError),
     #[error(transparent)]
     Grant(#[from] GrantError),
+    #[error(transparent)]
+    Gang(#[from] SetupError),
     #[error("make the container's process: {0}")]
     Fork(io::Error),
+}
+
+/// What a start has made.
+struct Forked {
+    /// The stub.
+    pid: Pid,
+    pidfd: OwnedFd,
+    page: Rc<DeadlinePage>,
+    /// What it shares with the other members of its task.
+    gang: Option<OwnedFd>,
 }
 
 /// An id is the name of a directory and of a control group.
@@ -134,14 +147,14 @@ impl Runner {
             return Err(error.into());
         }
         match self.fork_stub(start, dir, &mut slot) {
-            Ok((pid, pidfd, page)) => {
+            Ok(Forked { pid, pidfd, page, gang }) => {
                 // A socket of the host that the attempt can reach may take in a socket of the attempt's network.
                 let secluded = start.mounts.is_empty() && start.root != Root::Host;
                 let reusable = secluded && start.net == Net::Loopback;
                 let lent = Lent::Slot { slot: Box::new(slot), reusable, limits: start.limits };
                 let page = Some(page);
                 let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: false, killed: None };
-                self.watch_alive(start.id.clone(), alive);
+                self.watch_alive(start.id.clone(), alive, gang);
                 Ok(())
             }
             Err(error) => {
@@ -151,20 +164,17 @@ impl Runner {
         }
     }
 
-    /// The stub, its descriptor, and its deadline.
-    fn fork_stub(
-        &mut self,
-        start: &Start,
-        dir: &AttemptDir,
-        slot: &mut Slot,
-    ) -> Result<(Pid, OwnedFd, Rc<DeadlinePage>), LaunchError> {
+    /// Makes the attempt's files and its stub.
+    fn fork_stub(&mut self, start: &Start, dir: &AttemptDir, slot: &mut Slot) -> Result<Forked, LaunchError> {
         let page = self.page(&start.deadline_page)?;
         let grant = self.grant(start, slot)?;
         // Without root there would be no way back into the host's network: the stub makes its own.
         if start.net == Net::Loopback && self.rootless.is_none() {
             slot.connect(&self.network)?;
         }
-        let (status, status_bytes) = dir.create_status(start, slot.number)?;
+        let gang = start.gang.then(stub::gang::make).transpose()?;
+        let shared = gang.as_ref().map(|gang| gang.as_fd());
+        let (status, status_bytes) = dir.create_status(start, slot.number, shared)?;
         failpoint!("runner.made_status");
         let log = dir.create_log()?;
         let log_index = dir.create_log_index()?;
@@ -180,6 +190,7 @@ impl Runner {
             devices: &self.devices,
             tree: grant.tree(),
             binds: &grant.binds(),
+            gang: shared,
             filter: &self.filter,
             page: &page,
             status: status.as_fd(),
@@ -196,7 +207,7 @@ impl Runner {
             Fork::Child => stub::main(&job),
             Fork::Parent(pid, pidfd) => {
                 failpoint!("runner.forked");
-                Ok((pid, pidfd, page))
+                Ok(Forked { pid, pidfd, page, gang })
             }
         }
     }
@@ -213,9 +224,12 @@ impl Runner {
         }
     }
 
-    /// Adds a living attempt and watches it. If even that cannot be had, it is killed, and found dead by the timer.
-    pub(super) fn watch_alive(&mut self, id: String, alive: Alive) {
+    /// Adds a living attempt, with what it shares, and watches it. If even that cannot be had, it is killed, and found dead by the timer.
+    pub(super) fn watch_alive(&mut self, id: String, alive: Alive, gang: Option<OwnedFd>) {
         let number = self.attempts.insert(id, Phase::Alive(alive));
+        if let Some(attempt) = self.attempts.get_mut(number) {
+            attempt.gang = gang;
+        }
         let Some(alive) = self.attempts.alive_mut(number) else { return };
         let data = epoll::EventData::new_u64(super::attempt::token(number));
         if epoll::add(&self.epoll, &alive.pidfd, data, epoll::EventFlags::IN).is_err() {

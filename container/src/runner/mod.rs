@@ -7,6 +7,7 @@
 mod attempt;
 mod connection;
 mod end;
+mod gang;
 mod grant;
 mod launch;
 mod options;

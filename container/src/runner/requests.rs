@@ -68,6 +68,7 @@ impl Runner {
                 self.all_dead_below = Some(self.attempts.next_number());
             }
             Request::Shutdown => self.shut_down(),
+            Request::GangDirectory { id } => self.tell_gang_directory(id),
             Request::Unpack(unpack) => self.unpack(*unpack),
             Request::RemoveImage { digest } => self.remove_image(digest),
         }

@@ -3,7 +3,7 @@
 
 use super::attempt::{Alive, Lent, Phase};
 use super::end::{REMOVAL_RETRY_MS_MAX, conclude};
-use super::{Runner, RunnerError};
+use super::{Runner, RunnerError, gang};
 use crate::cgroup::Group;
 use crate::deadline::boottime_ms;
 use crate::failpoint;
@@ -48,10 +48,11 @@ impl Runner {
             let record = StartRecord::read(status.as_fd());
             let slot = record.as_ref().and_then(|record| record.slot);
             slot.inspect(|number| self.slots.reserve(*number));
+            let gang = record.as_ref().and_then(|record| gang::of_stub(pid, record.gang?));
             let page = record.and_then(|record| self.page(&record.start.deadline_page).ok());
             let lent = Lent::Number(slot);
             let alive = Alive { pid, pidfd, page, lent, kill_at_ms: None, started: true, killed: None };
-            self.watch_alive(id, alive);
+            self.watch_alive(id, alive, gang);
             return Ok(());
         }
         let oom_killed = self.cgroups.group(&id).oom_killed();

@@ -50,7 +50,7 @@ fn is_private(target: &str) -> bool {
 }
 
 /// Opens a directory by its path inside `root`, through no link; what does not exist is made.
-fn make(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
+pub(super) fn make(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
     let mut at = open_at(root, ".")?;
     for part in path.split('/').filter(|part| !part.is_empty()) {
         at = match open_at(at.as_fd(), part) {

@@ -7,6 +7,7 @@
 mod binds;
 pub mod devices;
 pub mod error;
+pub mod gang;
 pub mod log;
 mod mounts;
 mod oom;
@@ -58,6 +59,8 @@ pub struct Job<'a> {
     pub tree: Option<Tree<'a>>,
     /// What it sees of the host beside its root.
     pub binds: &'a [Bind<'a>],
+    /// What it shares with the other members of its task.
+    pub gang: Option<BorrowedFd<'a>>,
     /// The system calls that a task may make.
     pub filter: &'a Filter,
     /// The deadline.
@@ -184,6 +187,8 @@ fn enter_network(job: &Job<'_>) -> Result<(), SetupError> {
 fn own_the_attempt(job: &Job<'_>) -> Result<(), SetupError> {
     let mut keep = vec![job.status, job.log, job.log_index, job.reports, job.users];
     keep.extend(job.network);
+    // Open until the end: a runner that comes back has it from here.
+    keep.extend(job.gang);
     keep.extend(job.ready.into_iter().flat_map(ReadyGroup::descriptors));
     keep.extend(job.tree.and_then(|tree| tree.map));
     keep.extend(job.binds.iter().filter_map(|bind| bind.map));

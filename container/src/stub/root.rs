@@ -6,7 +6,7 @@
 
 use super::error::{SetupError, Step};
 use super::mounts::{self, SCRATCH, SEALED, attach, attach_as, is_directory, open_beneath, view, view_of};
-use super::{Job, Tree, binds, devices, overlay, proc, workdir};
+use super::{Job, Tree, binds, devices, gang, overlay, proc, workdir};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags as Attr, UnmountFlags};
@@ -39,6 +39,7 @@ pub fn enter(job: &Job<'_>) -> Result<(), SetupError> {
         None => host_root(scratch)?,
     };
     furnish(job, &built, template.as_fd())?;
+    gang::mount(job.gang, built.root.as_fd())?;
     binds::mount(job, &sources, built.root.as_fd())?;
     if !built.writable {
         crate::sys::set_mount_attributes(&built.root, u64::from(Attr::MOUNT_ATTR_RDONLY.bits()), false)
@@ -83,7 +84,8 @@ fn tree_root(job: &Job<'_>, tree: &Tree<'_>, scratch: OwnedFd) -> Result<Built, 
     let lower = shown.step(step())?;
     attach(lower.as_fd(), source.as_fd()).step(step())?;
     let complete = POINTS.iter().all(|name| is_directory(lower.as_fd(), name));
-    if complete && !tree.writable && binds::have_targets(job, lower.as_fd()) {
+    let fits = binds::have_targets(job, lower.as_fd()) && gang::has_target(job.gang, lower.as_fd());
+    if complete && !tree.writable && fits {
         let tmp = open_beneath(lower.as_fd(), "tmp").step("open /tmp")?;
         attach(scratch.as_fd(), tmp.as_fd()).step("mount the private file system")?;
         return Ok(Built { root: lower, scratch, writable: false });

@@ -58,12 +58,14 @@ pub fn modes() -> impl Iterator<Item = Mode> {
 }
 
 /// What succeeds where stub and task are one user to the kernel, and harms the container alone: it may end by it.
-pub const WITHOUT_IDS: [&str; 5] = [
+pub const WITHOUT_IDS: [&str; 6] = [
     "signals::kill_or_stop_the_stub",
     "signals::queue_a_stop_to_the_stub",
     "signals::signal_by_a_pidfd",
     "signals::change_the_stubs_scheduling",
     "process::change_the_stubs_limits",
+    // Its own is spoiled.
+    "gang::change_its_owner_or_mode",
 ];
 
 /// What a task may do in an image's private layer; that the image stays as it was is looked at from outside.
@@ -204,6 +206,7 @@ impl Arena {
             .command(&format!("escape.{}", self.number), &[&[program.as_str()], arguments].concat());
         start.env.extend(self.environment(&base));
         start.user = mode.user;
+        start.gang = true;
         start.limits.pids_max = PIDS;
         start.limits.cpu_milli = 2000;
         if mode.host {

@@ -5,14 +5,17 @@ pub mod crowd;
 pub mod groups;
 
 use groups::{Service, hierarchies, joining};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use shoal_container::deadline::{DeadlinePage, boottime_ns};
 use shoal_container::policy::Policy;
 use shoal_container::protocol::{
     Cause, End, Event, Limits, Net, Report, Request, Root, Start, User, VERSION,
 };
 use shoal_container::wire::{Decoder, encode};
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -129,7 +132,8 @@ impl TestRunner {
         let socket = self.path("state/runner.sock");
         let user = self.user;
         let stream = wait_for("the runner to listen", || connect_as(user, &socket));
-        let mut client = Client { stream, decoder: Decoder::default(), seen: Vec::new() };
+        let (decoder, descriptors) = (Decoder::default(), VecDeque::new());
+        let mut client = Client { stream, decoder, descriptors, seen: Vec::new() };
         client.send(&Request::Hello { version: VERSION });
         let Event::Welcome { version, mut attempts, mut more, unenforced } = client.receive("a welcome")
         else {
@@ -206,6 +210,7 @@ impl TestRunner {
             user: User::NOBODY,
             net: Net::Loopback,
             mounts: Vec::new(),
+            gang: false,
             limits: Limits::new(1000, 64 << 20, 64),
             time_limit_ms: 0,
             kill_grace_ms: 200,
@@ -238,6 +243,22 @@ impl TestRunner {
             Event::Started { id: other, pid } if other == id => Some(*pid),
             _ => None,
         })
+    }
+
+    /// Asks for the directory that an attempt shares.
+    pub fn gang_directory(&mut self, id: &str) -> OwnedFd {
+        self.send(&Request::GangDirectory { id: id.to_owned() });
+        self.next_gang_directory(id)
+    }
+
+    /// The directory that was asked for, first of those not taken yet.
+    pub fn next_gang_directory(&mut self, id: &str) -> OwnedFd {
+        self.event(&format!("directory of {id}"), |event| match event {
+            Event::GangDirectory { id: other, .. } if other == id => Some(()),
+            _ => None,
+        });
+        let client = self.client.as_mut().expect("connected");
+        client.descriptors.pop_front().expect("a descriptor comes with it")
     }
 
     pub fn refusal(&mut self, id: &str) -> String {
@@ -315,6 +336,8 @@ impl Drop for TestRunner {
 struct Client {
     stream: UnixStream,
     decoder: Decoder,
+    /// What came with events, in their order.
+    descriptors: VecDeque<OwnedFd>,
     seen: Vec<Event>,
 }
 
@@ -330,31 +353,44 @@ impl Client {
             if let Some(event) = self.decoder.take().unwrap() {
                 return event;
             }
-            let read = match self.stream.read(&mut bytes) {
-                Ok(read) => read,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut room);
+            let mut space = [IoSliceMut::new(&mut bytes)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let read = match recvmsg(&self.stream, &mut space, &mut ancillary, flags) {
+                Ok(read) => read.bytes,
+                Err(rustix::io::Errno::INTR) => continue,
                 Err(e) => panic!("while waiting for {what}: {e}; seen: {:?}", self.seen),
             };
             assert!(read > 0, "the runner hung up while waiting for {what}");
+            for message in ancillary.drain() {
+                if let RecvAncillaryMessage::ScmRights(came) = message {
+                    self.descriptors.extend(came);
+                }
+            }
             self.decoder.push(&bytes[..read]);
         }
     }
 }
 
 /// A connection made with this user's credentials.
-#[allow(unsafe_code)]
 fn connect_as(user: Option<u32>, socket: &Path) -> Option<UnixStream> {
     let connect = || UnixStream::connect(socket).ok();
-    let Some(id) = user else { return connect() };
-    let become_and_connect = || {
+    user.map_or_else(connect, |id| as_user(id, connect))
+}
+
+/// Does something with this user's credentials, in a thread of its own.
+#[allow(unsafe_code)]
+pub fn as_user<T: Send>(id: u32, action: impl FnOnce() -> T + Send) -> T {
+    let become_and_act = || {
         // SAFETY: no memory is touched; past the C library, which would change the other threads as well.
         unsafe {
             assert_eq!(libc::syscall(libc::SYS_setresgid, id, id, id), 0);
             assert_eq!(libc::syscall(libc::SYS_setresuid, id, id, id), 0);
         }
-        connect()
+        action()
     };
-    std::thread::scope(|scope| scope.spawn(become_and_connect).join()).expect("root may become anybody")
+    std::thread::scope(|scope| scope.spawn(become_and_act).join()).expect("root may become anybody")
 }
 
 fn spawn_in(groups: &[PathBuf], dir: &Path) -> Child {

@@ -1,7 +1,9 @@
 //! One connection to the runner: length-prefixed JSON frames.
 
+use super::socket::Socket;
 use futures::{SinkExt, StreamExt};
 use shoal_container::protocol::{Event, FRAME_BYTES_MAX, Request, VERSION};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -36,14 +38,14 @@ pub enum LinkError {
 
 /// A connection.
 pub(super) struct Link {
-    frames: Framed<UnixStream, LengthDelimitedCodec>,
+    frames: Framed<Socket, LengthDelimitedCodec>,
 }
 
 impl Link {
     pub(super) async fn connect(socket: &Path) -> std::io::Result<Link> {
         let stream = UnixStream::connect(socket).await?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
-        Ok(Link { frames: Framed::new(stream, codec) })
+        Ok(Link { frames: Framed::new(Socket::new(stream), codec) })
     }
 
     pub(super) async fn hello(&mut self) -> Result<(), LinkError> {
@@ -65,5 +67,10 @@ impl Link {
             Event::Welcome { version, .. } if version != VERSION => Err(LinkError::Version(version)),
             event => Ok(event),
         }
+    }
+
+    /// The descriptor that came with the event that was read last, if that is one which has one.
+    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.frames.get_mut().take_descriptor()
     }
 }

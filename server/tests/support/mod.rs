@@ -102,7 +102,7 @@ impl World {
             policy: config.policy(),
             quiet: shoal_server::runner::QUIET,
         };
-        let (runner, client) = Runner::new(runner_config, said, stop.clone());
+        let (runner, client) = Runner::new(runner_config, said, mpsc::unbounded_channel().0, stop.clone());
         work.spawn(client);
         let (journal, journaled) =
             Journal::open(&dir.join("journal.jsonl"), &attempts_dir).expect("a journal");

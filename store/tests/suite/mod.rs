@@ -4,6 +4,7 @@
 // Each test binary uses its own part of the helpers.
 #![allow(dead_code)]
 
+pub mod gang;
 pub mod kv;
 pub mod learn;
 pub mod lease;
@@ -157,6 +158,10 @@ macro_rules! conformance {
             moves::a_guard_holds_off_the_dead_and_the_hasty,
             moves::a_full_batch_is_accepted,
             moves::an_unknown_outcome_is_decided_by_reading_back,
+            gang::a_member_tells_the_others_once_and_the_first_wins,
+            gang::many_keys_are_told_at_once_and_each_is_judged_alone,
+            gang::what_members_told_goes_with_their_attempt,
+            gang::an_attempt_that_begins_again_begins_with_nothing,
             learn::two_nodes_that_learn_of_one_name_lose_nothing,
             learn::names_go_for_others_unless_they_have_learned_meanwhile,
             learn::a_record_of_a_newer_program_is_left_as_it_is,

@@ -16,7 +16,7 @@ use shoal_store::port::ListOptions;
 use shoal_store::record;
 use std::time::Duration;
 
-async fn record_of(bench: &Bench, id: TaskId) -> Option<Stored<Task>> {
+pub async fn record_of(bench: &Bench, id: TaskId) -> Option<Stored<Task>> {
     let kv = bench.get(&Key::Task(id).to_string()).await?;
     Some(record::decode_kv(&kv).unwrap())
 }
@@ -26,7 +26,7 @@ async fn make(bench: &Bench, moves: &[Move]) -> Vec<MoveOutcome> {
     read_batch(moves, &reply).unwrap()
 }
 
-async fn make_one(bench: &Bench, one: &Move) -> MoveOutcome {
+pub async fn make_one(bench: &Bench, one: &Move) -> MoveOutcome {
     let reply = bench.store.txn(one.to_txn()).await.unwrap();
     one.read(&reply, reply.revision).unwrap()
 }

@@ -4,6 +4,7 @@ mod cgroups;
 mod credentials;
 mod devices;
 mod files;
+mod gang;
 mod keyrings;
 mod limits;
 mod logs;
@@ -31,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static Attempt> {
         credentials::ATTEMPTS,
         network::ATTEMPTS,
         files::ATTEMPTS,
+        gang::ATTEMPTS,
         keyrings::ATTEMPTS,
         signals::ATTEMPTS,
         syscalls::ATTEMPTS,

@@ -174,8 +174,8 @@ fn masked(at: &str) -> bool {
     at.starts_with("/proc/")
 }
 
-/// The container's own: the writable directories, the instance of /proc (whose writable parts are mounts of their own) and the terminals.
+/// The container's own: the writable directories, what it shares with the other members of its task, the instance of /proc (whose writable parts are mounts of their own) and the terminals.
 fn private(at: &str) -> bool {
     let layer = at == "/" && !told::get(told::PRIVATE_LAYER).is_empty();
-    layer || ["/tmp", "/work", "/dev/shm", "/dev/pts", "/proc"].contains(&at)
+    layer || ["/tmp", "/work", "/run/shoal/gang", "/dev/shm", "/dev/pts", "/proc"].contains(&at)
 }

@@ -8,7 +8,7 @@ use crate::escape::host::fingerprint;
 use crate::support::TestRunner;
 use libtest_mimic::Trial;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use shoal_container::protocol::Cause;
+use shoal_container::protocol::{Cause, Start};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -42,8 +42,18 @@ const TREES: &[(&str, Make)] = &[
     ("work_is_a_link_to_etc", |root, _| replace(root, "work", Path::new("/etc"))),
     ("work_is_a_file", |root, _| file(root, "work")),
     ("work_is_a_pipe", |root, _| pipe(root, "work")),
+    ("run_is_an_absolute_link_out", |root, canary| replace_run(root, "run", canary)),
+    ("run_is_a_relative_link_out", |root, canary| replace_run(root, "run", &up(canary))),
+    ("run_is_a_link_inside", |root, _| replace_run(root, "run", Path::new("/etc"))),
+    ("run_is_a_file", |root, _| fs::write(root.join("run"), "x").unwrap()),
+    ("run_is_a_pipe", |root, _| {
+        mknodat(CWD, root.join("run"), FileType::Fifo, Mode::from_bits_truncate(0o666), 0).unwrap();
+    }),
+    ("run_shoal_is_a_link_out", |root, canary| replace_run(root, "run/shoal", canary)),
+    ("run_shoal_gang_is_a_link_out", |root, canary| replace_run(root, "run/shoal/gang", canary)),
     ("everything_is_a_link_out", |root, canary| {
-        ["dev", "proc", "tmp", "work"].iter().for_each(|name| replace(root, name, canary))
+        ["dev", "proc", "tmp", "work"].iter().for_each(|name| replace(root, name, canary));
+        replace_run(root, "run", canary);
     }),
 ];
 
@@ -52,7 +62,7 @@ pub const LOOK: &str = "
     [ \"$(sed -n 's/^Pid:.//p' /proc/self/status)\" -gt 1 ] || echo ESCAPED: no real /proc
     grep -q '^[^ ]* /proc proc ' /proc/self/mounts || echo ESCAPED: /proc is not mounted
     [ -c /dev/null ] && echo x >/dev/null && [ -z \"$(cat /dev/null)\" ] || echo ESCAPED: /dev/null is something else
-    for d in /tmp /work /dev/shm; do [ -z \"$(ls -A $d)\" ] || echo ESCAPED: $d shows something; echo x >$d/shoal-escape || echo $d refused; done
+    for d in /tmp /work /dev/shm /run/shoal/gang; do [ -z \"$(ls -A $d)\" ] || echo ESCAPED: $d shows something; echo x >$d/shoal-escape || echo $d refused; done
     (echo x >/shoal-escape) 2>/dev/null && echo ESCAPED: wrote to the root
     (echo x >/proc/sys/kernel/core_pattern) 2>/dev/null && echo ESCAPED: wrote a setting; true";
 
@@ -66,7 +76,9 @@ fn start_in(make: Make) {
     make_canary(&canary);
     make(&root, &canary);
     let before = (fingerprint(&canary), fingerprint(&root));
-    let end = runner.run(runner.script("a.1", LOOK));
+    let start = runner.script("a.1", LOOK);
+    // As a member of several, which has one mount more.
+    let end = runner.run(Start { gang: true, ..start });
     let log = runner.log("a.1");
     match &end.cause {
         // It runs, and nothing is wrong in it; or its program was not found, since the root has none.
@@ -89,6 +101,13 @@ fn link(root: &Path, name: &str, target: &Path) {
 fn replace(root: &Path, name: &str, target: &Path) {
     fs::remove_dir(root.join(name)).unwrap();
     link(root, name, target);
+}
+
+/// Where the directory of a task of several nodes is mounted.
+fn replace_run(root: &Path, name: &str, target: &Path) {
+    let at = root.join(name);
+    fs::create_dir_all(at.parent().unwrap()).unwrap();
+    symlink(target, at).unwrap();
 }
 
 fn file(root: &Path, name: &str) {
