@@ -78,6 +78,12 @@ impl<'v> Desk<'v> {
         self.roomy.iter().filter_map(|place| self.room(*place))
     }
 
+    /// What is free on the node that plans.
+    pub(super) fn own_room(&self) -> Option<&Amount> {
+        let place = self.view.fleet().binary_search(&self.own?.0).ok()?;
+        self.rooms[place].as_ref()
+    }
+
     /// Where among these a task of one node may start now.
     pub(super) fn places<'a>(&'a self, able: &'a Able, shape: &'a Shape) -> impl Iterator<Item = Place> + 'a {
         self.roomy.iter().copied().filter(|place| able.contains(*place) && self.may(*place, shape))

@@ -2,6 +2,7 @@
 
 use super::desk::Desk;
 use super::{Exclusions, gang, place, reserve};
+use crate::amount::Amount;
 use crate::batch::MOVES_MAX;
 use crate::resources::Resources;
 use crate::view::{Line, Order, View};
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, btree_set};
 pub const WINDOW_MIN: usize = 256;
 /// How many for each node: then hardly any node that has room owns none of them (one in e⁴, which then takes the first of the others').
 pub const WINDOW_PER_NODE: usize = 4;
+/// So many times the tasks that a node has room for are its own in the mean, since shares differ by chance.
+const SPARE: usize = 2;
 /// How many at most where nodes have room for more.
 const WINDOW_MAX: usize = 16_384;
 /// How many tasks of several nodes are started or found not to fit: each may cost a look at all nodes.
@@ -68,15 +71,20 @@ fn streams<'v>(desk: &Desk<'v>) -> Vec<Stream<'v>> {
     possible.map(stream).collect()
 }
 
-/// How many tasks of one node are looked at: where all nodes have room for many, each gets as many as one transaction starts.
+/// How many tasks of one node are looked at: where all nodes have room for many, as many as they start, up to one transaction each; and so many that
+/// this node hardly ever has room for more than are its own. (To others' it would go because it believes those to be full, while they end and start tasks faster than it
+/// hears of: both would want the same.)
 fn window(desk: &Desk<'_>, streams: &[Stream<'_>]) -> usize {
     let shapes = || streams.iter().map(|stream| &stream.line.shape.amount.resources);
     let least = Resources {
         cpu_milli: shapes().map(|least| least.cpu_milli).min().unwrap_or(0),
         memory_bytes: shapes().map(|least| least.memory_bytes).min().unwrap_or(0),
     };
-    let starts: usize = desk.rooms().map(|room| room.resources.times(&least).min(MOVES_MAX)).sum();
-    (WINDOW_PER_NODE * desk.view.fleet().len()).max(starts.min(WINDOW_MAX)).max(WINDOW_MIN)
+    let starts = |room: &Amount| room.resources.times(&least).min(MOVES_MAX);
+    let nodes = desk.view.fleet().len();
+    let all: usize = desk.rooms().map(starts).sum();
+    let own = desk.own_room().map_or(0, starts) * nodes * SPARE;
+    (WINDOW_PER_NODE * nodes).max(all.max(own).min(WINDOW_MAX)).max(WINDOW_MIN)
 }
 
 /// Plans group after group.
