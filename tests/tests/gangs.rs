@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use shoal_proto::v1::{Attempt, GangEnd, GangPart, LogRequest, State, Task, TaskSpec, WhyRequest};
+use shoal_proto::v1::{
+    Attempt, FailureKind, GangEnd, GangPart, LogRequest, State, Task, TaskSpec, WhyRequest,
+};
 use shoal_tests::api::{Api, exit_code};
 use shoal_tests::cluster::{Cluster, Options};
 use shoal_tests::tasks::{sh, with_cpu, witness};
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
             case!(shared, the_first_failure_ends_all_members_and_is_the_result),
             case!(shared, all_and_lead_end_as_their_names_say),
             case!(shared, cancel_ends_all_members),
+            case!(shared, the_time_limit_of_a_gang_ends_all_members_and_keeps_their_logs),
             case!(shared, each_members_log_is_read_from_another_node),
             case!(shared, who_has_a_node_to_itself_is_alone_there),
             case!(shared, what_is_counted_is_given_to_one_task_at_a_time),
@@ -135,6 +138,21 @@ async fn all_and_lead_end_as_their_names_say(cluster: Arc<Cluster>) -> Result<()
     let lead = cluster.api(2).wait_state(&ids[1], State::Complete, SOON).await?;
     ensure!(exit_code(&lead) == Some(0), "{lead:?}");
     ensure!(ends(latest(&lead)?) == ["exit 0", "signal 15", "signal 15"], "{lead:?}");
+    Ok(())
+}
+
+async fn the_time_limit_of_a_gang_ends_all_members_and_keeps_their_logs(cluster: Arc<Cluster>) -> Result<()> {
+    let stubborn = "trap 'echo asked to end' TERM; while :; do sleep 0.1; done";
+    let limited = TaskSpec { time_limit_ms: 1_000, kill_grace_ms: 1_000, ..sh(stubborn) };
+    let id = cluster.api(0).submit(gang(3, limited)).await?;
+    let task = cluster.api(1).wait_state(&id, State::Failed, SOON).await?;
+    let failure = task.failure.clone().context("a failed task says why")?;
+    ensure!(failure.kind() == FailureKind::TimeLimit && task.attempts.len() == 1, "{task:?}");
+    ensure!(latest(&task)?.members.iter().all(|member| !member.end.is_empty()), "{task:?}");
+    for rank in 0..3 {
+        let log = log_of(cluster.api(2), &id, rank).await?;
+        ensure!(log.contains("asked to end"), "member {rank} had its grace: {log:?}");
+    }
     Ok(())
 }
 
