@@ -168,7 +168,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Job;
+    use crate::job::{Job, priority_of_teuthology};
 
     /// (arrival h, start h, hours, nodes, priority)
     fn records(of: &[(u64, u64, u64, u32, i32)]) -> Vec<Record> {
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_small_case_is_measured_by_hand() {
-        let records = records(&[(0, 0, 2, 1, 0), (0, 2, 2, 3, 0), (1, 4, 4, 9, 950)]);
+        let default = priority_of_teuthology(1000);
+        let records = records(&[(0, 0, 2, 1, default), (0, 2, 2, 3, default), (1, 4, 4, 9, 950)]);
         let seen = measure(&records, 10, 4 * HOUR_MS);
         assert_eq!((seen.makespan_h, seen.running_mean), (8.0, 1.0));
         assert_eq!(seen.utilisation_percent, 100.0 * f64::from(2 + 6 + 36) / 80.0);
