@@ -1,7 +1,7 @@
 //! A d-ary min-heap of clients that knows where each stands, so that a key can be changed or a client removed in logarithmic time.
 //!
-//! Keys lie in the heap itself, not behind the client: a sift reads one or two cache lines a level and no client. Where each client stands is kept in a
-//! dense array beside it.
+//! Keys lie in the heap itself, not behind the client, and apart from the slots: a sift reads one cache line a level and no client. Where each client stands is
+//! kept in a dense array beside them.
 
 use std::mem;
 
@@ -11,40 +11,43 @@ const ABSENT: u32 = u32::MAX;
 /// `ARITY` children a node. Slots are small numbers that the caller gives to clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Heap<K, const ARITY: usize> {
-    entries: Vec<(K, u32)>,
+    keys: Vec<K>,
+    /// Whose the keys are, one for one.
+    slots: Vec<u32>,
     positions: Vec<u32>,
 }
 
 impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     pub(crate) const fn new() -> Self {
-        Heap { entries: Vec::new(), positions: Vec::new() }
+        Heap { keys: Vec::new(), slots: Vec::new(), positions: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.keys.is_empty()
     }
 
     /// The lowest key and whose it is.
     #[inline]
     pub(crate) fn top(&self) -> Option<(K, u32)> {
-        self.entries.first().copied()
+        Some((*self.keys.first()?, *self.slots.first()?))
     }
 
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> Option<K> {
-        self.position(slot).map(|at| self.entries[at].0)
+        self.position(slot).map(|at| self.keys[at])
     }
 
     /// Gives the client this key, whether it was in or not.
     pub(crate) fn set(&mut self, slot: u32, key: K) {
         match self.position(slot) {
-            Some(at) if key < self.entries[at].0 => self.sift_up(at, (key, slot)),
-            Some(at) => self.sift_down(at, (key, slot)),
+            Some(at) if key < self.keys[at] => self.sift_up(at, key, slot),
+            Some(at) => self.sift_down(at, key, slot),
             None => {
-                let at = self.entries.len();
-                self.entries.push((key, slot));
+                let at = self.keys.len();
+                self.keys.push(key);
+                self.slots.push(slot);
                 self.know(slot);
-                self.sift_up(at, (key, slot));
+                self.sift_up(at, key, slot);
             }
         }
     }
@@ -53,7 +56,7 @@ impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     #[inline]
     pub(crate) fn lower(&mut self, slot: u32, key: K) {
         match self.position(slot) {
-            Some(at) if key >= self.entries[at].0 => {}
+            Some(at) if key >= self.keys[at] => {}
             _ => self.set(slot, key),
         }
     }
@@ -61,8 +64,8 @@ impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     /// Gives the client at the top a key that is not lower.
     #[inline]
     pub(crate) fn raise_top(&mut self, key: K) {
-        if let Some((_, slot)) = self.top() {
-            self.sift_down(0, (key, slot));
+        if let Some(slot) = self.slots.first() {
+            self.sift_down(0, key, *slot);
         }
     }
 
@@ -76,13 +79,13 @@ impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     pub(crate) fn remove(&mut self, slot: u32) -> bool {
         let Some(at) = self.position(slot) else { return false };
         self.positions[slot as usize] = ABSENT;
-        let Some(last) = self.entries.pop() else { return false };
-        if at < self.entries.len() {
+        let (Some(key), Some(last)) = (self.keys.pop(), self.slots.pop()) else { return false };
+        if at < self.keys.len() {
             // What comes into the gap may belong above it as well as below: it came from another branch.
-            if last.0 < self.entries[at].0 {
-                self.sift_up(at, last);
+            if key < self.keys[at] {
+                self.sift_up(at, key, last);
             } else {
-                self.sift_down(at, last);
+                self.sift_down(at, key, last);
             }
         }
         true
@@ -91,7 +94,7 @@ impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     /// The client `from` is called `to` from now on; nobody may be called that.
     pub(crate) fn rename(&mut self, from: u32, to: u32) {
         if let Some(at) = self.position(from) {
-            self.entries[at].1 = to;
+            self.slots[at] = to;
             self.positions[from as usize] = ABSENT;
             self.know(to);
             self.positions[to as usize] = at as u32;
@@ -111,50 +114,51 @@ impl<K: Copy + Ord, const ARITY: usize> Heap<K, ARITY> {
     }
 
     #[inline]
-    fn place(&mut self, at: usize, entry: (K, u32)) {
-        self.entries[at] = entry;
-        self.positions[entry.1 as usize] = at as u32;
+    fn place(&mut self, at: usize, key: K, slot: u32) {
+        self.keys[at] = key;
+        self.slots[at] = slot;
+        self.positions[slot as usize] = at as u32;
     }
 
-    fn sift_up(&mut self, mut hole: usize, entry: (K, u32)) {
+    fn sift_up(&mut self, mut hole: usize, key: K, slot: u32) {
         while hole > 0 {
             let parent = (hole - 1) / ARITY;
-            if entry.0 >= self.entries[parent].0 {
+            if key >= self.keys[parent] {
                 break;
             }
-            self.place(hole, self.entries[parent]);
+            self.place(hole, self.keys[parent], self.slots[parent]);
             hole = parent;
         }
-        self.place(hole, entry);
+        self.place(hole, key, slot);
     }
 
-    /// Lets the entry sink from a hole. Mostly it sinks far: it was just served, and there are many more leaves than there are other places.
-    fn sift_down(&mut self, mut hole: usize, entry: (K, u32)) {
+    /// Lets a key sink from a hole. Mostly it sinks far: it was just served, and there are many more leaves than there are other places.
+    fn sift_down(&mut self, mut hole: usize, key: K, slot: u32) {
         loop {
             let first = hole * ARITY + 1;
-            let Some(below) = self.entries.get(first..) else { break };
+            let Some(below) = self.keys.get(first..) else { break };
             // All children but those of one node are complete, and their number known: no bounds to check, no branch to predict.
-            let (n, least) = match below.first_chunk::<ARITY>() {
+            let (n, child) = match below.first_chunk::<ARITY>() {
                 Some(children) => least(children),
                 None if below.is_empty() => break,
                 None => least(below),
             };
-            if entry.0 <= least.0 {
+            if key <= child {
                 break;
             }
-            self.place(mem::replace(&mut hole, first + n), least);
+            let from = first + n;
+            self.place(mem::replace(&mut hole, from), child, self.slots[from]);
         }
-        self.place(hole, entry);
+        self.place(hole, key, slot);
     }
 }
 
-/// The first of those with the lowest key.
+/// The lowest key, and which it is.
 #[inline]
-fn least<K: Copy + Ord>(children: &[(K, u32)]) -> (usize, (K, u32)) {
-    let mut least = (0, children[0]);
-    for (n, child) in children.iter().enumerate().skip(1) {
-        let is_less = child.0 < least.1.0;
-        least = if is_less { (n, *child) } else { least };
+fn least<K: Copy + Ord>(keys: &[K]) -> (usize, K) {
+    let mut least = (0, keys[0]);
+    for (n, key) in keys.iter().enumerate().skip(1) {
+        least = if *key < least.1 { (n, *key) } else { least };
     }
     least
 }

@@ -147,6 +147,20 @@ fn virtual_time_takes_nothing_for_having_run_alone() {
     }
 }
 
+#[test]
+fn virtual_time_takes_nothing_for_having_used_what_nobody_wanted() {
+    let second = |config| {
+        let config = Config { at_limit: AtLimit::Allow, ..config };
+        let mut queue = queue(config, &[(1, 0.0, 1.0, 10.0), (2, 0.0, 1.0, 10.0)]);
+        backlog(&mut queue, &[1], 100.0, 0.0, 10.0);
+        backlog(&mut queue, &[1, 2], 100.0, 10.0, 15.0)[&2]
+    };
+    for config in [VIRTUAL, Config::corrected()] {
+        let cure = second(config);
+        assert!((cure - 50.0).abs() < 2.0, "{cure}");
+    }
+}
+
 /// Ten requests of a client with limit 1, nine of them cancelled. When the one added then may be served.
 fn after_cancelling(config: Config) -> Time {
     let mut queue = queue(config, &[(1, 0.0, 1.0, 1.0)]);

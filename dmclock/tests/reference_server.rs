@@ -374,3 +374,88 @@ fn pull_wait_at_limit_restores_the_limit() {
         assert_eq!(queue.request_count(), 47);
     }
 }
+
+/// What the specification's table of rules says beyond the named cases.
+mod rules {
+    use super::*;
+
+    #[test]
+    fn two_thousand_are_forgotten_a_pass_and_the_rest_five_seconds_later() {
+        let everybody = |_: &u32| Params::new(1.0, 1.0, 0.0).ok();
+        let mut queue =
+            dmclock::Queue::<u32, u64, _>::new(short_ages(Config::faithful()), everybody).unwrap();
+        for client in 0..2_500 {
+            queue.add(&client, 0, Time::ZERO).unwrap();
+            queue.pull(Time::ZERO);
+        }
+        let mut counts = Vec::new();
+        for second in 1..=14 {
+            queue.clean_if_due(Time::from_secs(second));
+            counts.push(queue.client_count());
+        }
+        assert_eq!(counts[6..], [2_500, 500, 500, 500, 500, 500, 0, 0]);
+    }
+
+    #[test]
+    fn who_has_requests_is_never_forgotten() {
+        for config in BOTH {
+            let mut queue = queue(short_ages(config), &[(1, 1.0, 1.0, 0.0)]);
+            (0..2).for_each(|n| queue.add(&1, n, Time::ZERO).unwrap());
+            (1..100).for_each(|second| queue.clean_if_due(Time::from_secs(second)));
+            assert_eq!((queue.request_count(), queue.is_idle(&1)), (2, Some(false)));
+        }
+    }
+
+    #[test]
+    fn anticipation_keeps_the_place_of_who_comes_back_at_once() {
+        let third = |anticipation_ms| {
+            let anticipation = Duration::from_millis(anticipation_ms);
+            let mut queue = queue(Config { anticipation, ..Config::faithful() }, &[(1, 0.0, 1.0, 10.0)]);
+            queue.add(&1, 1, secs(10.0)).unwrap();
+            returned(queue.pull(secs(10.0)));
+            (2..4).for_each(|n| queue.add(&1, n, secs(10.3)).unwrap());
+            returned(queue.pull(secs(10.3)));
+            queue.pull(secs(10.3))
+        };
+        assert_eq!(third(0), Pull::Future(secs(10.4)));
+        assert_eq!(returned(third(500)).1, 3, "its tag is 10.2");
+        assert_eq!(third(200), Pull::Future(secs(10.4)), "it came later than that");
+    }
+
+    #[test]
+    fn update_client_infos_reads_all_again() {
+        for config in BOTH {
+            let table = Table::of(&[(1, 0.0, 1.0, 1.0), (2, 0.0, 1.0, 1.0)]);
+            let mut queue = TestQueue::new(config, table.clone()).unwrap();
+            [1, 2].iter().for_each(|client| queue.add(client, 0, secs(1.0)).unwrap());
+            pull_counts(&mut queue, secs(1.0), 2, None);
+            [1, 2].iter().for_each(|client| table.set(*client, 0.0, 1.0, 0.0));
+            queue.update_clients();
+            [1, 2].iter().for_each(|client| queue.add(client, 1, secs(1.0)).unwrap());
+            assert_eq!(pull_counts(&mut queue, secs(1.0), 2, None).len(), 2, "no limit any more");
+        }
+    }
+
+    #[test]
+    fn service_by_weight_gives_back_cost_and_rho() {
+        for config in BOTH {
+            let mut queue = queue(config, &[(1, 1.0, 1.0, 0.0)]);
+            let params = ReqParams::new(4, 4);
+            (0..3).for_each(|n| queue.add_with(&1, n, secs(10.0), 5, params).unwrap());
+            let reservation = |queue: &TestQueue| queue.head_tags(&1).unwrap().reservation;
+            assert_eq!(returned(queue.pull(secs(10.0))).2, Phase::Reservation);
+            assert_eq!(reservation(&queue), Some(secs(19.0)), "nine units later");
+            assert_eq!(returned(queue.pull(secs(10.0))).2, Phase::Priority);
+            assert_eq!(reservation(&queue), Some(secs(19.0)), "nine more, and nine back");
+        }
+    }
+
+    #[test]
+    fn a_cost_of_zero_and_an_unknown_client_are_refused() {
+        let mut queue = queue(Config::faithful(), &[(1, 1.0, 1.0, 0.0)]);
+        let refused = queue.add_with(&1, 7, Time::ZERO, 0, NONE).unwrap_err();
+        assert_eq!((refused.request, refused.to_string()), (7, "cost must be at least 1, was 0".to_owned()));
+        assert_eq!(queue.add(&9, 8, Time::ZERO).unwrap_err().reason, Reason::UnknownClient);
+        assert_eq!((queue.client_count(), queue.request_count()), (0, 0));
+    }
+}

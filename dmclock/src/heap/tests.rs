@@ -149,7 +149,7 @@ fn adjust_finds_the_direction_itself() {
 fn remove_careful_lets_what_fills_the_gap_rise() {
     let mut heap = filled::<2>(&[0, 10, 100, 20, 30, 200, 300, 40]);
     heap.remove(5);
-    let keys: Vec<_> = heap.entries.iter().map(|(key, _)| *key).collect();
+    let keys: Vec<_> = heap.keys.clone();
     assert_eq!(keys, [0, 10, 40, 20, 30, 100, 300]);
 }
 
@@ -187,8 +187,8 @@ fn shared_data_stands_in_heaps_of_other_orders_and_arities() {
 #[test]
 fn iterator_basics_see_each_once_and_the_lowest_first() {
     let heap = fixture();
-    assert_eq!(heap.entries[0].0, -12);
-    let mut keys: Vec<_> = heap.entries.iter().map(|(key, _)| *key).collect();
+    assert_eq!(heap.keys[0], -12);
+    let mut keys: Vec<_> = heap.keys.clone();
     keys.sort_unstable();
     assert_eq!(keys, SORTED);
 }
@@ -198,7 +198,7 @@ fn const_iterator_basics_need_no_exclusive_borrow() {
     let heap = fixture();
     let (one, two) = (&heap, &heap);
     assert_eq!(one.top(), two.top());
-    assert_eq!(one.entries.len(), 7);
+    assert_eq!(one.keys.len(), 7);
 }
 
 #[test]

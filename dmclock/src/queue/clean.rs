@@ -48,10 +48,9 @@ impl<C: Clone + Eq + Hash, R, P: ParamsSource<C>, S: BuildHasher> Queue<C, R, P,
         let cleaner = &mut self.cleaner;
         cleaner.marks.push_back((now, self.sched.tick()));
         let (erase_before, idle_before) = (self.config.erase_age, self.config.idle_age);
-        while let Some((at, tick)) =
+        while let Some((_, tick)) =
             cleaner.marks.front().copied().filter(|(at, _)| now.since(*at) >= erase_before)
         {
-            debug_assert!(at <= now);
             cleaner.erase_tick = tick;
             cleaner.marks.pop_front();
         }

@@ -50,10 +50,9 @@ impl<R> Scheduler<R> {
     /// Lets all compete again whose limits allow it.
     pub(super) fn release(&mut self, now_ns: i64) {
         let mut is_virtual_time_old = self.rules.virtual_time;
-        while let Some((key, slot)) = self.limit.top().filter(|(key, _)| *key <= now_ns) {
+        while let Some((_, slot)) = self.limit.top().filter(|(key, _)| *key <= now_ns) {
             let head = self.heads[slot as usize];
             if head.proportion != NEVER && head.limit > now_ns {
-                debug_assert!(key < head.limit);
                 self.limit.raise_top(head.limit);
                 continue;
             }

@@ -32,18 +32,25 @@ impl<R> Scheduler<R> {
             self.virtual_now = self.virtual_now.max(proportion);
             return Choice::Serve { slot, phase: Phase::Priority };
         }
-        if self.rules.allow {
-            let beyond = self.first_over().map(|slot| (slot, Phase::Priority));
-            let early = || self.first_reservation().map(|slot| (slot, Phase::Reservation));
-            if let Some((slot, phase)) = beyond.or_else(early) {
-                self.counts.limit_break += 1;
-                return Choice::Serve { slot, phase };
-            }
+        if self.rules.allow
+            && let Some((slot, phase)) = self.beyond_limits()
+        {
+            self.counts.limit_break += 1;
+            return Choice::Serve { slot, phase };
         }
         self.next_event()
     }
 
     #[inline]
+    /// Nobody is within its limits: those beyond them compete, or else those that have reservations alone.
+    fn beyond_limits(&mut self) -> Option<(u32, Phase)> {
+        if let Some(slot) = self.first_over() {
+            self.virtual_now = self.virtual_now.max(self.heads[slot as usize].proportion);
+            return Some((slot, Phase::Priority));
+        }
+        self.first_reservation().map(|slot| (slot, Phase::Reservation))
+    }
+
     fn hold_reservation_clock(&mut self, most_overdue: u32, now_ns: i64) {
         if let Some(credit_ns) = self.rules.credit_ns {
             let oldest_ns = now_ns.saturating_sub(self.lag_ns).saturating_sub(credit_ns);
