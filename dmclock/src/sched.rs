@@ -158,7 +158,19 @@ impl<R> Scheduler<R> {
         self.clients.len()
     }
 
-    /// Where tags begin now.
+    /// Where tags of a request begin that becomes the first of its client between two pulls. Had there been a pull when it came, the reservation clock
+    /// might have been held back: its tag must not be later than what that would have shown, or it would wait for all that the server was away.
+    fn clocks_between_pulls(&mut self, arrival_ns: i64) -> Clocks {
+        let clocks = self.clocks();
+        let Some(credit_ns) = self.rules.credit_ns else { return clocks };
+        let Some(most_overdue) = self.due_reservation(arrival_ns.saturating_sub(clocks.lag_ns)) else {
+            return clocks;
+        };
+        let shown_ns = self.heads[most_overdue as usize].reservation.saturating_add(credit_ns);
+        Clocks { lag_ns: clocks.lag_ns.max(arrival_ns.saturating_sub(shown_ns)), ..clocks }
+    }
+
+    /// Where tags begin at a pull.
     #[inline]
     fn clocks(&self) -> Clocks {
         let oldest_ns = match self.rules.credit_ns {

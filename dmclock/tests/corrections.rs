@@ -76,6 +76,18 @@ fn bounded_credit_lets_a_newcomer_in_where_reservations_exceed_capacity() {
     }
 }
 
+#[test]
+fn bounded_credit_starves_nobody_when_the_server_was_away() {
+    for config in [CREDIT, Config::corrected()] {
+        let mut queue = queue(config, &[(1, 10.0, 100.0, 0.0), (2, 10.0, 1.0, 0.0)]);
+        fill(&mut queue, 1, 1_000, 0.0);
+        drain(&mut queue, 30.0, 0.0, 1.0);
+        fill(&mut queue, 2, 1_000, 3_599.0);
+        let shares = drain(&mut queue, 30.0, 3_600.0, 3_610.0);
+        assert!((shares[&2] - 10.0).abs() < 1.5, "{shares:?}");
+    }
+}
+
 const ARTICLE: &[(u32, f64, f64, f64)] = &[(1, 10.0, 30.0, 50.0), (2, 5.0, 20.0, 40.0), (3, 8.0, 25.0, 60.0)];
 
 #[test]

@@ -33,7 +33,8 @@ impl<R> Scheduler<R> {
         if is_first && self.rules.virtual_time {
             self.advance_virtual_time(entry.arrival_ns);
         }
-        let (rules, clocks, tick) = (self.rules, self.clocks(), self.tick);
+        let clocks = if is_first { self.clocks_between_pulls(entry.arrival_ns) } else { self.clocks() };
+        let (rules, tick) = (self.rules, self.tick);
         let client = &mut self.clients[slot as usize];
         if rules.reject_ns.is_some() {
             let before = if is_first { client.base } else { client.tagged.last };

@@ -9,14 +9,17 @@ impl<R> Scheduler<R> {
     /// New parameters. Tags that were given out stay, as in the reference; with corrections the first request gets new ones, so that a change is felt at
     /// once and not after the next service, which the old parameters may have put far off.
     pub(crate) fn set_spacings(&mut self, slot: u32, spacings: Spacings) {
-        let (rules, clocks) = (self.rules, self.clocks());
         let client = &mut self.clients[slot as usize];
         if client.spacings == spacings {
             return;
         }
         client.spacings = spacings;
-        if rules.corrected {
-            client.tag_head(&rules, clocks);
+        if self.rules.corrected
+            && let Some(first) = client.queue.front()
+        {
+            let first_ns = first.arrival_ns;
+            let (rules, clocks) = (self.rules, self.clocks_between_pulls(first_ns));
+            self.clients[slot as usize].tag_head(&rules, clocks);
             self.publish(slot);
         }
     }

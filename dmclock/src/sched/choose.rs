@@ -41,7 +41,6 @@ impl<R> Scheduler<R> {
         self.next_event()
     }
 
-    #[inline]
     /// Nobody is within its limits: those beyond them compete, or else those that have reservations alone.
     fn beyond_limits(&mut self) -> Option<(u32, Phase)> {
         if let Some(slot) = self.first_over() {
@@ -51,6 +50,7 @@ impl<R> Scheduler<R> {
         self.first_reservation().map(|slot| (slot, Phase::Reservation))
     }
 
+    #[inline]
     fn hold_reservation_clock(&mut self, most_overdue: u32, now_ns: i64) {
         if let Some(credit_ns) = self.rules.credit_ns {
             let oldest_ns = now_ns.saturating_sub(self.lag_ns).saturating_sub(credit_ns);
@@ -61,7 +61,7 @@ impl<R> Scheduler<R> {
 
     /// The client whose reservation is the most overdue, by the reservation clock.
     #[inline]
-    fn due_reservation(&mut self, clock_ns: i64) -> Option<u32> {
+    pub(super) fn due_reservation(&mut self, clock_ns: i64) -> Option<u32> {
         loop {
             // No key is above its tag: if the lowest key is not due, no tag is.
             let (key, slot) = self.reservation.top().filter(|(key, _)| *key <= clock_ns)?;

@@ -32,7 +32,8 @@ impl<R> Scheduler<R> {
             gone.reverse();
         }
         removed.extend(gone.into_iter().map(|entry| entry.request));
-        let (rules, clocks) = (self.rules, self.clocks());
+        let first_ns = self.clients[slot as usize].queue.front().map_or(i64::MIN, |first| first.arrival_ns);
+        let (rules, clocks) = (self.rules, self.clocks_between_pulls(first_ns));
         self.clients[slot as usize].retag(&rules, clocks, first_gone_ns);
         self.publish(slot);
     }
