@@ -57,13 +57,30 @@ fn any_params() -> impl Strategy<Value = (f64, f64, f64)> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Add { client: u32, cost: u32, params: ReqParams },
+    Add {
+        client: u32,
+        cost: u32,
+        params: ReqParams,
+    },
     Pull,
     Advance(Duration),
-    Update { client: u32, params: (f64, f64, f64) },
-    RemoveEvery { of: u64, visit: Visit },
+    /// A clock that is not monotonic after all.
+    GoBack(Duration),
+    Update {
+        client: u32,
+        params: (f64, f64, f64),
+    },
+    RemoveEvery {
+        of: u64,
+        visit: Visit,
+    },
     RemoveClient(u32),
-    Settle { client: u32, phase: Phase, charged: u32, actual: u32 },
+    Settle {
+        client: u32,
+        phase: Phase,
+        charged: u32,
+        actual: u32,
+    },
     Clean,
 }
 
@@ -82,6 +99,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         }),
         10 => Just(Step::Pull),
         5 => span.prop_map(Step::Advance),
+        1 => (0..5_000u64).prop_map(|ms| Step::GoBack(Duration::from_millis(ms))),
         1 => (0..6u32, any_params()).prop_map(|(client, params)| Step::Update { client, params }),
         1 => (1..5u64, visit).prop_map(|(of, visit)| Step::RemoveEvery { of, visit }),
         1 => (0..6u32).prop_map(Step::RemoveClient),
@@ -119,6 +137,7 @@ impl Model {
             }
             Step::Pull => self.pull(),
             Step::Advance(span) => self.now = self.now + span,
+            Step::GoBack(span) => self.now = self.now - span,
             Step::Update { client, params: (r, w, l) } => {
                 self.table.set(client, r, w, l);
                 self.queue.update_client(&client);
