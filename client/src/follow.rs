@@ -166,7 +166,7 @@ impl Follow {
             let begin = self.begin.clone();
             (self.begin.tail_lines, self.begin.since_ms) = (0, 0);
             let members = task.attempts.last().map_or(0, |attempt| attempt.members.len() as u32);
-            let ranks = if self.all_ranks { 0..members.max(1) } else { begin.rank..begin.rank + 1 };
+            let ranks = if self.all_ranks { 0..=members.max(1) - 1 } else { begin.rank..=begin.rank };
             let open = |rank| self.open(latest, v1::LogRequest { rank, ..begin.clone() }, Duration::ZERO);
             self.logs = ranks.map(open).collect();
         }

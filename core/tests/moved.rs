@@ -14,7 +14,7 @@ use shoal_core::task::Task;
 use shoal_core::time::BootMs;
 use shoal_core::transition::{Adjust, Illegal, Transition, apply};
 use shoal_core::view::{Fact, Snapshot, View};
-use support::{WALL, cores, node, node_up, queue_entry, queued_task, task};
+use support::{WALL, cores, node, node_up, queue_entry, queued_task, task, view_of};
 
 const CREATED: i64 = 100;
 
@@ -28,15 +28,6 @@ fn waiting(n: u64, entry: QueueEntry) -> Fact {
 
 fn place(n: u64, entry: &QueueEntry) -> Place {
     Place::of(entry, CREATED + n as i64)
-}
-
-fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
-    let mut view = View::default();
-    for fact in facts {
-        view.apply(&fact, BootMs(0));
-    }
-    view.ripen(BootMs(0));
-    view
 }
 
 /// All tasks in the order of the queue.

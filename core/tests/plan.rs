@@ -13,16 +13,7 @@ use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, View};
 use shoal_core::why::why;
 use std::collections::{BTreeMap, BTreeSet};
-use support::{cores, node, node_entry, node_up, queue_entry, queued, running, task};
-
-fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
-    let mut view = View::default();
-    for fact in facts {
-        view.apply(&fact, BootMs(0));
-    }
-    view.ripen(BootMs(0));
-    view
-}
+use support::{cores, node, node_entry, node_up, queue_entry, queued, running, task, view_of};
 
 fn plan_of(view: &View) -> Plan {
     plan(view, &Free::of(view), &Exclusions::default())

@@ -17,21 +17,12 @@ use shoal_core::time::BootMs;
 use shoal_core::transition::{Adjust, Illegal, Transition, apply};
 use shoal_core::view::{Fact, Snapshot, View};
 use shoal_core::why::why;
-use support::{WALL, cancel, cores, node, node_up, queue_entry, queued_task, task};
+use support::{WALL, cancel, cores, node, node_up, queue_entry, queued_task, task, view_of};
 
 fn waiting(n: u64, priority: u64, tick: u64) -> Fact {
     let priority = Priority::new(priority).unwrap();
     let entry = QueueEntry { priority, tick: Tick(tick), ..queue_entry(cores(1), 1) };
     Fact::Queued { task: task(n), entry, created: 100 + n as i64 }
-}
-
-fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
-    let mut view = View::default();
-    for fact in facts {
-        view.apply(&fact, BootMs(0));
-    }
-    view.ripen(BootMs(0));
-    view
 }
 
 /// What starts when nodes 1 to `nodes` have one core each.

@@ -12,16 +12,7 @@ use shoal_core::reserve::kept_for_people;
 use shoal_core::time::BootMs;
 use shoal_core::view::{Fact, Snapshot, View};
 use shoal_core::why::why;
-use support::{cores, lock, node_entry, node_up, queued, reserve, task};
-
-fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
-    let mut view = View::default();
-    for fact in facts {
-        view.apply(&fact, BootMs(0));
-    }
-    view.ripen(BootMs(0));
-    view
-}
+use support::{cores, lock, node_entry, node_up, queued, reserve, task, view_of};
 
 fn labelled(n: u64, label: &str) -> Fact {
     let mut entry = node_entry(&format!("n{n}"), cores(1));

@@ -124,6 +124,8 @@ fn the_lines_of_all_members_are_told_apart_by_rank_and_one_member_is_read_as_it_
     assert_eq!(read(&["log", "--rank", "1", id]), "a\n");
     assert_eq!(read(&["log", "-f", "--rank", "1", id]), "a\n");
     assert_eq!(shared.lock().ranks, [0, 1, 1, 1]);
+    let last = u32::MAX.to_string();
+    assert_eq!(read(&["log", "-f", "--rank", &last, id]), "a\n", "whatever the cluster says of such a rank");
     let followed = read(&["log", "-f", id]);
     let lines: std::collections::BTreeSet<&str> = followed.lines().collect();
     assert_eq!(lines, ["0: a", "1: a"].into());

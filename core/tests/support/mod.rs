@@ -12,14 +12,24 @@ use shoal_core::reserve::ReserveEntry;
 use shoal_core::resources::Resources;
 use shoal_core::spec::{GangEnd, GangPart, Net, OnNodeLoss, TaskSpec, Unknown};
 use shoal_core::task::{Cancel, Exit, ExitHow, Task};
-use shoal_core::time::WallMs;
+use shoal_core::time::{BootMs, WallMs};
 use shoal_core::transition::Transition;
-use shoal_core::view::Fact;
+use shoal_core::view::{Fact, View};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 pub const MIB: u64 = 1 << 20;
 pub const WALL: WallMs = WallMs(1_000);
+
+/// The view of these facts, all of them seen at once.
+pub fn view_of(facts: impl IntoIterator<Item = Fact>) -> View {
+    let mut view = View::default();
+    for fact in facts {
+        view.apply(&fact, BootMs(0));
+    }
+    view.ripen(BootMs(0));
+    view
+}
 
 /// Node `n`: its number stays readable in the last digits.
 pub fn node(n: u64) -> NodeId {
